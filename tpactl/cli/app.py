@@ -1,0 +1,272 @@
+"""The ``tpactl`` program: finds a command, runs it, and turns what went wrong into an exit code.
+
+A command lives in ``tpactl/cli/<command>.py``. It is imported only when it runs or is listed, and
+it imports its room only when it runs, so ``--help`` never waits for torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import importlib.util
+import inspect
+import os
+import signal
+import sys
+import textwrap
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from tpactl import __version__
+from tpactl.cli import console
+from tpactl.errors import InputError, MachineError, TpactlError, UsageError
+
+COMMANDS: dict[str, str] = {
+    "quickstart": "Start here",
+    "init": "Start here",
+    "doctor": "Start here",
+    "prepare": "Lifecycle",
+    "train": "Lifecycle",
+    "eval": "Lifecycle",
+    "package": "Lifecycle",
+    "verify": "Lifecycle",
+    "transcribe": "Lifecycle",
+    "inspect": "Look inside",
+    "base": "Look inside",
+}
+"""Every command and the panel of the help it stands in, in the order the help shows them."""
+
+INTERRUPTED = 130
+TERMINATED = 143
+READER_GONE = 141
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: cleans up exactly as Ctrl-C does."""
+
+
+class Interrupted(BaseException):
+    """Carries an interrupt past typer, which would swallow it."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+class Program(TyperGroup):
+    """The group of all commands; each is imported when it is first asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the command names in the order of the help."""
+        return [name for name in COMMANDS if _exists(name)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command, or ``None`` where there is none of that name."""
+        if cmd_name not in self.commands and cmd_name in self.list_commands(ctx):
+            self.commands[cmd_name] = load(cmd_name)
+        return self.commands.get(cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except Terminated as error:
+            raise Interrupted(TERMINATED) from error
+        except KeyboardInterrupt as error:
+            raise Interrupted(INTERRUPTED) from error
+
+
+def load(name: str) -> Any:
+    """Return the typer command of ``tpactl/cli/<name>.py``.
+
+    The module holds a function of the command's name, or a ``typer.Typer`` called ``app`` where the
+    command has subcommands.
+    """
+    module = importlib.import_module(f"tpactl.cli.{name}")
+    group = getattr(module, "app", None)
+    if group is None:
+        group = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        group.command(name=name, context_settings=_HELP_NAMES)(getattr(module, name))
+    command = typer.main.get_command(group)
+    command.name = name
+    command.rich_help_panel = COMMANDS[name]  # type: ignore[attr-defined]
+    _dress(command)
+    for child in getattr(command, "commands", {}).values():
+        _dress(child)
+    return command
+
+
+_HELP_NAMES = {"help_option_names": ["--help", "-h"]}
+
+app = typer.Typer(
+    cls=Program,
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+    context_settings=_HELP_NAMES,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        console.out.print(f"tpactl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def tpactl(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and stop.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take a speech adapter through its whole life, from audio to a verified package."""
+    if context.invoked_subcommand is None:
+        from tpactl.cli.lifecycle import show
+
+        show()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and exit with the code that ``docs/errors.md`` lists."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a locale without "▶" prints "?" rather than fails
+            stream.reconfigure(errors="replace")
+    signal.signal(signal.SIGTERM, _terminate)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    code = run(given)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _reader_gone()
+    raise SystemExit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    as_json = "--json" in arguments
+    try:
+        returned = typer.main.get_command(app).main(
+            arguments, prog_name="tpactl", standalone_mode=False
+        )
+        # Outside standalone mode typer returns the code of typer.Exit; no command returns a number.
+        return returned if isinstance(returned, int) else 0
+    except TpactlError as error:
+        return _fail(error, as_json)
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
+        console.err.print("interrupted", soft_wrap=True)
+        return getattr(error, "exit_code", INTERRUPTED)
+    except BrokenPipeError:
+        return _reader_gone()
+    except Exception as error:
+        known = _as_ours(error)
+        if known is not None:
+            return _fail(known, as_json)
+        traceback.print_exc()
+        console.err.print(
+            "\nThis is a bug in tpactl. Please report it with the lines above and the output of: "
+            "tpactl doctor",
+            soft_wrap=True,
+            markup=False,
+        )
+        if as_json:
+            unknown = TpactlError(
+                f"internal error: {type(error).__name__}: {error}",
+                "report it with the traceback on stderr and the output of: tpactl doctor --json",
+            )
+            console.fail(unknown, as_json=True)
+        return 1
+
+
+def _fail(error: TpactlError, as_json: bool) -> int:
+    console.fail(error, as_json=as_json)
+    return error.exit_code
+
+
+def _as_ours(error: Exception) -> TpactlError | None:
+    """Return the two-line form of an error that is not ours but whose cause is known."""
+    # Every usage error of typer, whichever parser library it is built on, has these two.
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        return _usage_error(error)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return MachineError(
+            f"the device ran out of memory: {str(error).splitlines()[0]}",
+            "use smaller batches (--set training.batch_s=30), --device cpu, or a larger device",
+        )
+    if isinstance(error, MemoryError):
+        return MachineError(
+            "the machine ran out of memory",
+            "close other programs or use smaller batches (--set training.batch_s=30)",
+        )
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("tpactl"):
+        return MachineError(
+            f"the Python package {error.name} is not installed",
+            "run: pip install --upgrade tpactl, then tpactl doctor",
+        )
+    if isinstance(error, OSError):
+        return _os_error(error)
+    return None
+
+
+def _usage_error(error: Any) -> UsageError:
+    problem = " ".join(str(error.format_message()).split())
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", None) or "tpactl"
+    return UsageError(problem[:1].lower() + problem[1:].removesuffix("."), f"run: {path} --help")
+
+
+def _os_error(error: OSError) -> TpactlError | None:
+    where = f"{error.filename}: " if error.filename else ""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MachineError(f"{where}{reason}", "free disk space and run the command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return MachineError(
+            f"{where}{reason}", "change the permissions, or choose a folder you may use"
+        )
+    if error.filename and error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR):
+        return InputError(f"{where}{reason}", "check the path")
+    return None
+
+
+def _reader_gone() -> int:
+    # Whoever read our output (head, less) has closed it: stop quietly, also at interpreter exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return READER_GONE
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
+
+
+def _exists(name: str) -> bool:
+    return importlib.util.find_spec(f"tpactl.cli.{name}") is not None
+
+
+def _dress(command: Any) -> None:
+    """Make a command's docstring ready for the help: prose reflows, the example stands last."""
+    text = inspect.cleandoc(command.help or "")
+    prose, _, example = text.partition("\nExample:")
+    paragraphs = [
+        part if part.startswith((" ", "-")) else " ".join(part.split())
+        for part in prose.strip().split("\n\n")
+    ]
+    command.help = escape("\n\n".join(paragraphs))
+    if example.strip():
+        command.epilog = escape("Example:\n" + textwrap.indent(_dedent(example), "  "))
+    for parameter in command.params:
+        if getattr(parameter, "help", None):
+            parameter.help = escape(parameter.help)
+
+
+def _dedent(text: str) -> str:
+    return textwrap.dedent(text.strip("\n")).strip()
