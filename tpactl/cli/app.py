@@ -9,21 +9,19 @@ from __future__ import annotations
 import errno
 import importlib
 import importlib.util
-import inspect
 import os
 import signal
 import sys
-import textwrap
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from typer.core import TyperGroup
 
 from tpactl import __version__
 from tpactl.cli import console
+from tpactl.cli.help import Command, Group
 from tpactl.errors import InputError, MachineError, TpactlError, UsageError
 
 COMMANDS: dict[str, str] = {
@@ -58,7 +56,7 @@ class Interrupted(BaseException):
         self.exit_code = exit_code
 
 
-class Program(TyperGroup):
+class Program(Group):
     """The group of all commands; each is imported when it is first asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -67,8 +65,15 @@ class Program(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command, or ``None`` where there is none of that name."""
-        if cmd_name not in self.commands and cmd_name in self.list_commands(ctx):
+        known = self.list_commands(ctx)
+        if cmd_name not in self.commands and cmd_name in known:
             self.commands[cmd_name] = load(cmd_name)
+        if cmd_name not in known and not ctx.resilient_parsing:
+            near = get_close_matches(cmd_name, known, n=1)
+            raise UsageError(
+                f"no such command {cmd_name!r}",
+                f"did you mean: tpactl {near[0]}" if near else "run: tpactl --help",
+            )
         return self.commands.get(cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
@@ -84,20 +89,20 @@ class Program(TyperGroup):
 def load(name: str) -> Any:
     """Return the typer command of ``tpactl/cli/<name>.py``.
 
-    The module holds a function of the command's name, or a ``typer.Typer`` called ``app`` where the
-    command has subcommands.
+    The module holds a function of the command's name, or ``SUBCOMMANDS``, a tuple of functions.
     """
     module = importlib.import_module(f"tpactl.cli.{name}")
-    group = getattr(module, "app", None)
-    if group is None:
-        group = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        group.command(name=name, context_settings=_HELP_NAMES)(getattr(module, name))
-    command = typer.main.get_command(group)
+    children = getattr(module, "SUBCOMMANDS", None)
+    made = typer.Typer(cls=Group, add_completion=False, rich_markup_mode=None)
+    if children is None:
+        made.command(name, cls=Command, context_settings=_HELP_NAMES)(getattr(module, name))
+    else:
+        made.callback(help=module.HELP)(lambda: None)
+        for child in children:
+            made.command(child.__name__, cls=Command)(child)
+    command = typer.main.get_command(made)
     command.name = name
     command.rich_help_panel = COMMANDS[name]  # type: ignore[attr-defined]
-    _dress(command)
-    for child in getattr(command, "commands", {}).values():
-        _dress(child)
     return command
 
 
@@ -106,7 +111,7 @@ _HELP_NAMES = {"help_option_names": ["--help", "-h"]}
 app = typer.Typer(
     cls=Program,
     invoke_without_command=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     context_settings=_HELP_NAMES,
     pretty_exceptions_enable=False,
 )
@@ -128,7 +133,11 @@ def tpactl(
         ),
     ] = False,
 ) -> None:
-    """Take a speech adapter through its whole life, from audio to a verified package."""
+    """Take a speech adapter through its whole life, from audio to a verified package.
+
+    Example:
+      tpactl quickstart
+    """
     if context.invoked_subcommand is None:
         from tpactl.cli.lifecycle import show
 
@@ -250,23 +259,3 @@ def _terminate(number: int, frame: object) -> None:
 
 def _exists(name: str) -> bool:
     return importlib.util.find_spec(f"tpactl.cli.{name}") is not None
-
-
-def _dress(command: Any) -> None:
-    """Make a command's docstring ready for the help: prose reflows, the example stands last."""
-    text = inspect.cleandoc(command.help or "")
-    prose, _, example = text.partition("\nExample:")
-    paragraphs = [
-        part if part.startswith((" ", "-")) else " ".join(part.split())
-        for part in prose.strip().split("\n\n")
-    ]
-    command.help = escape("\n\n".join(paragraphs))
-    if example.strip():
-        command.epilog = escape("Example:\n" + textwrap.indent(_dedent(example), "  "))
-    for parameter in command.params:
-        if getattr(parameter, "help", None):
-            parameter.help = escape(parameter.help)
-
-
-def _dedent(text: str) -> str:
-    return textwrap.dedent(text.strip("\n")).strip()

@@ -1,0 +1,41 @@
+"""``tpactl init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tpactl.cli import console
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to make; files in it are kept.")
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Start a department: a run file with every key explained, the audio layout, a model card.
+
+    Writes run.yaml, model_card.md, README.md and audio/ into DIR and overwrites nothing.
+
+    Example:
+      tpactl init warehouse
+    """
+    from tpactl.flows.start import start
+
+    written = start(folder)
+    if json:
+        console.print_json(
+            {"schema_version": 1, "folder": str(folder.resolve()), "written": [*map(str, written)]}
+        )
+        return
+    for name in written:
+        console.out.print(f"wrote {folder / name}", markup=False, soft_wrap=True)
+    console.out.print(
+        f"\nPut recordings and their words into {folder / 'audio'}; its README.md says how.",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.next_step(f"tpactl prepare {folder / 'audio'} --out {folder / 'data'}")
