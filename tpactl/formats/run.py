@@ -1,16 +1,20 @@
 """The run file a user writes, and the run folder that ``train`` leaves behind.
 
-    RUN/run.json                         RunRecord: resolved settings, digests, best step, cost
-    RUN/run.yaml                         the resolved run file; training with it gives this run again
-    RUN/events.jsonl                     Event: every figure, as it happened
-    RUN/adapter/                         adapter_config.json, adapter_model.safetensors
-    RUN/model/                           instead of adapter/ for the method "full": a model directory
+RUN/run.json                         RunRecord: resolved settings, digests, best step, cost
+RUN/run.yaml                         the resolved run file; training with it gives this run again
+RUN/events.jsonl                     Event: every figure, as it happened
+RUN/adapter/                         adapter_config.json, adapter_model.safetensors
+RUN/model/                           instead of adapter/ for the method "full": a model directory
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from tpactl.errors import InputError
 from tpactl.formats.adapter import TPASettings
@@ -21,51 +25,71 @@ SCHEMA_VERSION = 1
 Method = Literal["tpa", "head", "full"]
 
 
-class TrainingSettings(Record):
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(ge=0, lt=1)]
+
+
+class TrainingSettings(Record, kw_only=True):
     """How the trained parameters are fitted; the keys under ``training.`` of a run file.
 
-    ``None`` means: chosen from the method and the hours of data (``train.defaults``).
+    ``None`` means: chosen from the method, the hours of data and the size of the base
+    (``train.defaults``), except for the three limits, where it means no limit.
     """
 
-    learning_rate: float | None = None
-    head_learning_rate: float | None = None
-    weight_decay: float = 0.0
-    warmup_fraction: float = 0.1
+    learning_rate: Positive | None = None
+    """Of the adapter's parameters, or of the whole model for the method ``full``."""
+    head_learning_rate: Positive | None = None
+    """Of the CTC head."""
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.0
+    warmup_fraction: Fraction = 0.1
     """Of all steps; then a cosine to zero."""
-    max_epochs: int | None = None
-    max_steps: int | None = None
-    max_minutes: float | None = None
-    """Stops cleanly, keeping the best step, when the time is up."""
-    batch_s: float | None = None
+    max_epochs: Positive | None = None
+    """Passes over the training split; a fraction is allowed."""
+    max_steps: Count | None = None
+    """A limit on the steps; no limit without it."""
+    max_minutes: Positive | None = None
+    """Stops cleanly, keeping the best step, when the time is up; the schedule is shortened to fit.
+    Such a run cannot be repeated bit for bit, because its steps depend on the machine's speed."""
+    batch_s: Positive | None = None
     """Seconds of audio a batch, padding included."""
-    evaluations: int | None = None
+    evaluations: Count | None = None
     """How often dev WER is measured in all."""
-    patience: int = 5
+    patience: Count = 5
     """Stops after so many measurements of dev WER without a better one."""
-    gradient_clip: float = 1.0
+    gradient_clip: Positive = 1.0
     spec_augment: bool | None = None
+    """Hide random bands and stretches of the features, lightly, in each training step."""
     speed_perturbation: bool | None = None
+    """Train on each utterance at 0.9, 1 and 1.1 times its speed, drawn anew each epoch."""
     dropout: bool | None = None
     """The base's own dropout while training; BatchNorm stays frozen in any case."""
+    features_mb: Annotated[int, Meta(ge=0)] = 2048
+    """Memory for features kept between epochs; beyond it they are computed again."""
     seed: int = 0
 
 
-class RunConfig(Record):
-    """A run file: every flag of ``tpactl train`` can stand in it."""
+class RunConfig(Record, kw_only=True):
+    """A run file: every flag of ``tpactl train`` but ``--out`` can stand in it."""
 
     method: Method = "tpa"
     base: str = "starter"
     data: str | None = None
+    """A prepared data set, or a department's raw folder, which is prepared first."""
     adapter: TPASettings = TPASettings()
     training: TrainingSettings = TrainingSettings()
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
-class Event(Record):
-    """One line of ``events.jsonl``. ``kind`` is ``step``, ``dev``, ``start``, ``end`` or ``note``."""
+class Event(Record, kw_only=True):
+    """One line of ``events.jsonl``.
 
-    kind: str
+    ``start``: the base measured before any step. ``step``: one update. ``dev``: a measurement of
+    dev WER. ``note``: a sentence for the reader. ``end``: why it stopped.
+    """
+
+    kind: Literal["start", "step", "dev", "note", "end"]
     time_s: float
     """Seconds since the training began."""
     step: int
@@ -81,7 +105,7 @@ class Event(Record):
     message: str | None = None
 
 
-class Cost(Record):
+class Cost(Record, kw_only=True):
     """What a run cost."""
 
     seconds: float
@@ -98,7 +122,7 @@ class Cost(Record):
     audio_hours_seen: float
 
 
-class RunRecord(Record):
+class RunRecord(Record, kw_only=True):
     """``run.json``."""
 
     schema_version: int = SCHEMA_VERSION
@@ -111,16 +135,29 @@ class RunRecord(Record):
     data_digest: str
     train_speakers: list[str]
     train_text_digests: list[str]
-    """Sorted; SHA-256 of each training transcript, for leak checks without the data."""
+    """Sorted; ``text_digest`` of each training transcript, for leak checks without the data."""
     train_audio_digests: list[str]
     best_step: int
+    """0: no step was better than the untrained base, whose state was kept."""
     best_dev_wer: float
+    best_dev_cer: float
     base_dev_wer: float
     """The untrained base on the same dev utterances."""
+    base_dev_cer: float
     stopped_by: str
-    """``patience``, ``epochs``, ``steps``, ``minutes``."""
+    """``patience``, ``epochs``, ``steps``, ``minutes``, or ``diverged``: the loss became NaN."""
     cost: Cost
     environment: dict[str, str]
+
+
+def text_digest(text: str) -> str:
+    """Return ``sha256:<hex>`` of the words of ``text``, whatever their case and punctuation.
+
+    >>> text_digest("Dock 4, please!") == text_digest("dock 4 please")
+    True
+    """
+    words = re.findall(r"[\w']+", text.casefold())
+    return "sha256:" + hashlib.sha256(" ".join(words).encode()).hexdigest()
 
 
 class Run:

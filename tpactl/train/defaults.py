@@ -1,0 +1,71 @@
+"""What is chosen where the run file says nothing: by method, hours of data and size of the base.
+
+The figures come from trainings of the starter on departments of minutes and of hours; see
+``docs/guide/train.md``. Everything chosen here is written into the run's resolved configuration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from tpactl.formats.run import Method, RunConfig
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Defaults for data sets up to an amount of speech."""
+
+    up_to_hours: float
+    max_epochs: float
+    batch_s: float
+    spec_augment: bool
+    evaluations: int
+
+
+AMOUNTS = (
+    Amount(0.25, max_epochs=30, batch_s=30, spec_augment=False, evaluations=10),
+    Amount(1.0, max_epochs=25, batch_s=60, spec_augment=False, evaluations=12),
+    Amount(5.0, max_epochs=20, batch_s=120, spec_augment=True, evaluations=14),
+    Amount(float("inf"), max_epochs=12, batch_s=240, spec_augment=True, evaluations=16),
+)
+"""From little to much. Few data need small batches, or there are too few steps."""
+
+SMALL_BASE = 50_000_000
+"""Parameters. Smaller bases stand and need larger learning rates."""
+
+_RATES: dict[tuple[Method, bool], tuple[float, float]] = {
+    ("tpa", True): (2e-3, 2e-3),
+    ("tpa", False): (1e-3, 5e-4),
+    ("head", True): (2e-3, 2e-3),
+    ("head", False): (1e-3, 1e-3),
+    ("full", True): (5e-4, 5e-4),
+    ("full", False): (1e-4, 1e-4),
+}
+"""(method, base is small) to the learning rates of the body and of the head."""
+
+
+def resolve(config: RunConfig, *, hours: float, base_parameters: int) -> RunConfig:
+    """Return ``config`` with every ``None`` filled that is not a limit.
+
+    Args:
+        config: as the user gave it; what is set stays.
+        hours: of speech in the train split.
+        base_parameters: of the base.
+    """
+    amount = next(a for a in AMOUNTS if hours <= a.up_to_hours)
+    rate, head_rate = _RATES[config.method, base_parameters < SMALL_BASE]
+    given = config.training
+    chosen = {
+        "learning_rate": rate,
+        "head_learning_rate": head_rate,
+        "max_epochs": amount.max_epochs,
+        "batch_s": amount.batch_s,
+        "evaluations": amount.evaluations,
+        "spec_augment": amount.spec_augment,
+        "speed_perturbation": False,
+        "dropout": config.method == "full",
+    }
+    missing = {key: value for key, value in chosen.items() if getattr(given, key) is None}
+    return msgspec.structs.replace(config, training=msgspec.structs.replace(given, **missing))

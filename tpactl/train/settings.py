@@ -1,0 +1,191 @@
+"""The run file: reads it, lays the command line over it, and says which key is wrong.
+
+Reads a YAML file with the keys of ``formats.run.RunConfig``; writes nothing. No torch here, so the
+command line can refuse a bad key at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import yaml
+
+from tpactl.errors import UsageError
+from tpactl.formats.files import to_builtins
+from tpactl.formats.run import RunConfig
+
+Tree = dict[str, Any]
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+def read(
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+) -> RunConfig:
+    """Return the run configuration: the file, then the flags over it, then each ``key=value``.
+
+    Args:
+        file: a YAML run file, or ``None`` for the defaults.
+        flags: dotted key to value; a value of ``None`` was not given and changes nothing.
+        overrides: ``training.seed=3`` and the like, as given to ``--set``.
+
+    Raises:
+        UsageError: an unknown key (with the closest valid one) or a value of the wrong type; all
+            faults are gathered.
+    """
+    tree = _read_yaml(file) if file is not None else {}
+    faults = _unknown_keys(tree, str(file))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _put(tree, key, value)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            faults.append(f"--set {override}: expected key=value")
+        elif key not in _valid_keys():
+            faults.append(_unknown(key, "--set"))
+        else:
+            _put(tree, key, _scalar(text))
+    if faults:
+        raise UsageError(
+            faults[0],
+            "correct the key; tpactl init writes a run file that names the usual ones",
+            faults[1:],
+        )
+    return _convert(tree)
+
+
+def write(config: RunConfig) -> str:
+    """Return ``config`` as the text of a run file; reading it gives an equal configuration."""
+    body: str = yaml.safe_dump(to_builtins(config), sort_keys=False, allow_unicode=True)
+    return (
+        "# Every setting of this run, resolved. Train it again: tpactl train --config THIS\n" + body
+    )
+
+
+def _read_yaml(file: Path) -> Tree:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"{file}: cannot be read: {error.strerror or error}", "check the path given to --config"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not YAML: {error}", "correct the run file") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UsageError(
+            f"{file}: expected keys such as method and training, found a {type(tree).__name__}",
+            "correct the run file",
+        )
+    # YAML 1.1 reads 1e-3 as text, because it has no dot; nobody who writes it means text.
+    return {str(key): _numbers(value) for key, value in tree.items()}
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _numbers(inner) for key, inner in value.items()}
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
+    return value
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return _numbers(yaml.safe_load(text))
+    except yaml.YAMLError:
+        return text
+
+
+def _put(tree: Tree, key: str, value: Any) -> None:
+    *groups, last = key.split(".")
+    for group in groups:
+        inner = tree.get(group)
+        if not isinstance(inner, dict):
+            inner = tree[group] = {}
+        tree = inner
+    tree[last] = value
+
+
+def _groups() -> dict[str, type[msgspec.Struct]]:
+    """Return the sections of a run file: field name to the record that holds its keys."""
+    return {
+        field.name: field.type
+        for field in msgspec.structs.fields(RunConfig)
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+    }
+
+
+def _valid_keys() -> list[str]:
+    """Return every settable key, dotted."""
+    groups = _groups()
+    keys = []
+    for field in msgspec.structs.fields(RunConfig):
+        if field.name in groups:
+            inner = msgspec.structs.fields(groups[field.name])
+            keys += [f"{field.name}.{setting.name}" for setting in inner]
+        else:
+            keys.append(field.name)
+    return keys
+
+
+def _unknown_keys(tree: Tree, where: str) -> list[str]:
+    groups, valid, faults = _groups(), set(_valid_keys()), []
+    for key, value in tree.items():
+        if key in groups and isinstance(value, dict):
+            dotted: Iterable[str] = (f"{key}.{inner}" for inner in value)
+            faults += [_unknown(name, where) for name in dotted if name not in valid]
+        elif key not in groups and key not in valid:
+            faults.append(_unknown(key, where))
+    return faults
+
+
+def _unknown(key: str, where: str) -> str:
+    """Say that ``key`` is unknown and which key was probably meant.
+
+    A key without its section (``learning_rate``) is compared with the last part of each key.
+    """
+    valid = _valid_keys()
+    by_last = {name.rpartition(".")[2]: name for name in valid}
+    close = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+    last = difflib.get_close_matches(key.rpartition(".")[2], by_last, n=1, cutoff=0.75)
+    best = by_last[last[0]] if last else close[0] if close else None
+    guess = f"; the closest is {best}" if best else f"; valid keys: {', '.join(valid)}"
+    return f"{where}: unknown key {key}{guess}"
+
+
+def _convert(tree: Tree) -> RunConfig:
+    try:
+        return msgspec.convert(tree, RunConfig)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at ")
+        key = place.strip("`").removeprefix("$.") or "the run file"
+        raise UsageError(
+            f"{key}: {problem[0].lower()}{problem[1:]}{_choices(key)}",
+            f"give {key} a valid value in the run file, a flag or with --set",
+        ) from error
+
+
+def _choices(key: str) -> str:
+    """Name the allowed words of ``key`` where its type lists them."""
+    group, _, name = key.rpartition(".")
+    record = _groups().get(group, RunConfig)
+    for field in msgspec.structs.fields(record):
+        if field.name == name:
+            words = [
+                str(word) for part in (field.type, *get_args(field.type)) for word in _words(part)
+            ]
+            return f"; words it takes: {', '.join(dict.fromkeys(words))}" if words else ""
+    return ""
+
+
+def _words(kind: Any) -> list[str]:
+    return [word for word in get_args(kind) if isinstance(word, str)]

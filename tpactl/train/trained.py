@@ -1,0 +1,153 @@
+"""What a method trains on a base: its parameters, its modes, and how its result is kept and saved.
+
+The loop knows only ``Trained``. A method that is an adapter needs nothing here; a new kind of
+training that is none gets a class beside these two.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tpactl.adapters import store
+from tpactl.adapters.adapter import Adapter
+from tpactl.adapters.attach import attach
+from tpactl.bases.base import Base
+from tpactl.formats.run import RunConfig
+from tpactl.train.save import save_model
+
+State = dict[str, Tensor]
+
+
+class Trained(Protocol):
+    """The part of a base that a training changes."""
+
+    adapter_parameters: int
+    head_parameters: int
+    num_parameters: int
+    """All trained, head included."""
+
+    def body(self) -> list[nn.Parameter]:
+        """Return the trained parameters outside the CTC head."""
+
+    def head(self) -> list[nn.Parameter]:
+        """Return the trained parameters of the CTC head."""
+
+    def learning(self, yes: bool) -> None:
+        """Switch dropout on or off; BatchNorm never leaves ``eval()``."""
+
+    def state(self) -> State:
+        """Return copies of all trained tensors, on the CPU."""
+
+    def restore(self, state: State) -> None:
+        """Put back what ``state`` returned."""
+
+    def save(self, run: Path) -> None:
+        """Write the result into the run folder."""
+
+    def release(self) -> None:
+        """Leave the base as it was found, frozen."""
+
+
+def begin(base: Base, config: RunConfig) -> Trained:
+    """Return what ``config.method`` trains on ``base``, ready for the first step.
+
+    Raises:
+        UsageError: no such method, or a shape that does not fit the base.
+    """
+    if config.method == "full":
+        return WholeModel(base, dropout=bool(config.training.dropout))
+    adapter = attach(base, config.method, config.adapter, seed=config.training.seed)
+    return AdapterOnly(base, adapter)
+
+
+class AdapterOnly:
+    """An adapter and its head are trained; the base stays in ``eval()``, frozen bit for bit."""
+
+    def __init__(self, base: Base, adapter: Adapter) -> None:
+        self._base = base
+        self.adapter = adapter
+        self.adapter_parameters = adapter.adapter_parameters
+        self.head_parameters = adapter.head_parameters
+        self.num_parameters = adapter.num_parameters
+
+    def body(self) -> list[nn.Parameter]:
+        """Return the bottlenecks' parameters."""
+        return list(self.adapter.bottlenecks.parameters())
+
+    def head(self) -> list[nn.Parameter]:
+        """Return the parameters of the adapter's own head."""
+        return list(self.adapter.head.parameters())
+
+    def learning(self, yes: bool) -> None:
+        """Switch the adapter's dropout; the base is never in training mode."""
+        self.adapter.train(yes)
+
+    def state(self) -> State:
+        """Return copies of the adapter's tensors."""
+        return self.adapter.tensors()
+
+    def restore(self, state: State) -> None:
+        """Put the adapter's tensors back."""
+        self.adapter.load_tensors(state)
+
+    def save(self, run: Path) -> None:
+        """Write ``run/adapter``."""
+        store.save(self.adapter, run / "adapter")
+
+    def release(self) -> None:
+        """Take the adapter off the base."""
+        self.adapter.deactivate()
+
+
+class WholeModel:
+    """Full fine-tuning: every parameter is trained, BatchNorm's running statistics stay frozen."""
+
+    def __init__(self, base: Base, *, dropout: bool) -> None:
+        self._base = base
+        self._dropout = dropout
+        base.model.requires_grad_(True)
+        self.adapter_parameters = 0
+        self.head_parameters = sum(p.numel() for p in base.head.parameters())
+        self.num_parameters = base.num_parameters
+
+    def body(self) -> list[nn.Parameter]:
+        """Return every parameter but the head's."""
+        head = {id(p) for p in self._base.head.parameters()}
+        return [p for p in self._base.model.parameters() if id(p) not in head]
+
+    def head(self) -> list[nn.Parameter]:
+        """Return the parameters of the base's head."""
+        return list(self._base.head.parameters())
+
+    def learning(self, yes: bool) -> None:
+        """Switch the base's own dropout where the configuration wants it."""
+        self._base.model.train(yes and self._dropout)
+        for module in self._base.model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+
+    def state(self) -> State:
+        """Return copies of all parameters; buffers do not change."""
+        return {
+            name: parameter.detach().cpu().clone()
+            for name, parameter in self._base.model.named_parameters()
+        }
+
+    @torch.no_grad()
+    def restore(self, state: State) -> None:
+        """Put all parameters back."""
+        for name, parameter in self._base.model.named_parameters():
+            parameter.copy_(state[name])
+
+    def save(self, run: Path) -> None:
+        """Write ``run/model``, a model directory like the base's."""
+        save_model(self._base, run / "model")
+
+    def release(self) -> None:
+        """Freeze the model again; it keeps its new weights."""
+        self._base.model.eval().requires_grad_(False)
