@@ -1,7 +1,7 @@
 """``adapter_config.json``: what an adapter is, in PEFT's key names, and the base it belongs to.
 
-    DIR/adapter_config.json              AdapterConfig
-    DIR/adapter_model.safetensors        the adapter's tensors and the trained head's
+DIR/adapter_config.json              AdapterConfig
+DIR/adapter_model.safetensors        the adapter's tensors and the trained head's
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
 
-class TPASettings(Record):
+class TPASettings(Record, kw_only=True):
     """The shape of a Two Parallel Adapter; the keys under ``adapter.`` of a run file.
 
     Source: Chen et al. 2023, arXiv:2306.08131; He et al. 2022, arXiv:2110.04366.
@@ -35,7 +35,7 @@ class TPASettings(Record):
     """Which blocks, counted from 0 at the audio side."""
 
 
-class AdapterConfig(Record):
+class AdapterConfig(Record, kw_only=True):
     """How to rebuild an adapter on its base.
 
     ``target_modules`` are exact module paths, never patterns: a name that matches too much or

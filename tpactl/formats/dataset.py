@@ -1,8 +1,8 @@
 """The data set that ``prepare`` writes and ``train`` and ``eval`` read.
 
-    DATA/dataset.json                    DataSetCard
-    DATA/{train,dev,test}.jsonl          Utterance, one a line (NeMo's keys and ours)
-    DATA/audio/*.flac                    16 kHz, mono, 16 bit
+DATA/dataset.json                    DataSetCard
+DATA/{train,dev,test}.jsonl          Utterance, one a line (NeMo's keys and ours)
+DATA/audio/*.flac                    16 kHz, mono, 16 bit
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 
-class Utterance(Record):
+class Utterance(Record, kw_only=True):
     """One recording and what was said in it.
 
     ``audio_filepath`` is relative to the data set's folder, with forward slashes.
@@ -40,7 +40,7 @@ class Utterance(Record):
     metadata: dict[str, str] = {}
 
 
-class SplitSummary(Record):
+class SplitSummary(Record, kw_only=True):
     """What one split holds."""
 
     utterances: int
@@ -50,14 +50,14 @@ class SplitSummary(Record):
     characters: int
 
 
-class Skipped(Record):
+class Skipped(Record, kw_only=True):
     """A source file that was left out, and why."""
 
     file: str
     reason: str
 
 
-class DataSetCard(Record):
+class DataSetCard(Record, kw_only=True):
     """``dataset.json``: where the data came from, what it holds and its digest."""
 
     schema_version: int = SCHEMA_VERSION
@@ -80,9 +80,7 @@ def digest_of(utterances: Iterable[tuple[str, Utterance]]) -> str:
     """
     leaves = sorted(
         hashlib.sha256(
-            canonical_json(
-                [split, row.id, row.text, row.speaker, row.audio_digest, row.metadata]
-            )
+            canonical_json([split, row.id, row.text, row.speaker, row.audio_digest, row.metadata])
         ).hexdigest()
         for split, row in utterances
     )

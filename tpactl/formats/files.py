@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -28,8 +28,12 @@ BUILDING_PREFIX = ".building-"
 """Names that begin so are unfinished; a rerun may delete them."""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A frozen record; an unknown or missing key on reading is an error that names it."""
+@dataclass_transform(frozen_default=True)
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A frozen record; an unknown or missing key on reading is an error that names it.
+
+    Subclass it with ``kw_only=True``, which msgspec does not inherit.
+    """
 
 
 def to_builtins(record: Any) -> Any:

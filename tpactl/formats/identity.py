@@ -1,7 +1,7 @@
 """The content identity of a base model: what an adapter is bound to.
 
-The identity is a tree of SHA-256 digests. Weights are covered tensor by tensor, so sharding the same
-weights otherwise does not change it, and a comparison can say which tensors differ.
+The identity is a tree of SHA-256 digests. Weights are covered tensor by tensor, so sharding the
+same weights otherwise does not change it, and a comparison can say which tensors differ.
 ``tpactl.bases.identity`` computes it; ``docs/formats/identity.md`` describes it.
 """
 
@@ -12,7 +12,7 @@ from tpactl.formats.files import Record
 SCHEMA_VERSION = 1
 
 
-class BaseIdentity(Record):
+class BaseIdentity(Record, kw_only=True):
     """Digests (``sha256:<hex>``) of all that decides what a base computes."""
 
     schema_version: int = SCHEMA_VERSION

@@ -1,8 +1,8 @@
 """What ``eval`` writes and the release step reads.
 
-    DIR/report.json                      Report
-    DIR/utterances.jsonl                 UtteranceResult, one a line
-    DIR/report.md                        the summary in words and a table
+DIR/report.json                      Report
+DIR/utterances.jsonl                 UtteranceResult, one a line
+DIR/report.md                        the summary in words and a table
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tpactl.formats.files import Record
 SCHEMA_VERSION = 1
 
 
-class Rate(Record):
+class Rate(Record, kw_only=True):
     """An error rate with its counts and its 95 % interval (fractions, not percent)."""
 
     rate: float
@@ -28,7 +28,7 @@ class Rate(Record):
     reference_length: int
 
 
-class SystemResult(Record):
+class SystemResult(Record, kw_only=True):
     """One system on the whole set."""
 
     name: str
@@ -52,14 +52,14 @@ class SystemResult(Record):
     """Of the training."""
 
 
-class Normaliser(Record):
+class Normaliser(Record, kw_only=True):
     """By which rules both texts were made comparable."""
 
     name: str
     version: str
 
 
-class Interval(Record):
+class Interval(Record, kw_only=True):
     """How the intervals were made."""
 
     method: str
@@ -69,7 +69,7 @@ class Interval(Record):
     confidence: float = 0.95
 
 
-class Report(Record):
+class Report(Record, kw_only=True):
     """``report.json``."""
 
     schema_version: int = SCHEMA_VERSION
@@ -89,7 +89,7 @@ class Report(Record):
     device: str
 
 
-class UtteranceResult(Record):
+class UtteranceResult(Record, kw_only=True):
     """One utterance under one system."""
 
     system: str

@@ -1,0 +1,31 @@
+"""LASR: Parakeet's names in a block, other residual weights, linear layers without bias.
+
+The residual weights are applied outside the feed-forward modules, where an adapter does not reach,
+so it needs nothing of its own; the mark keeps the two families apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from tpactl.bases.blocks import Family
+
+
+def subsampled_lengths(model: nn.Module, num_frames: Tensor) -> Tensor:
+    """Return how many logit frames ``num_frames`` feature frames become; both (batch,)."""
+    # Two unpadded convolutions: below 13 frames nothing is left, and the formula goes negative.
+    return cast(Any, model)._get_subsampling_output_length(num_frames).long().clamp(min=0)
+
+
+FAMILY = Family(
+    name="lasr",
+    ffn=("feed_forward1", "feed_forward2"),
+    norms=("norm_feed_forward1", "norm_feed_forward2"),
+    linear_in="linear1",
+    linear_out="linear2",
+    activation="activation",
+    output_lengths=subsampled_lengths,
+    marks=("feed_forward_residual_weights",),
+)

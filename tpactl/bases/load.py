@@ -1,0 +1,180 @@
+"""Find a base by its name and load it, whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tpactl.bases.base import Base
+from tpactl.bases.blocks import find_blocks
+from tpactl.bases.families import FAMILIES
+from tpactl.errors import BaseError, MachineError
+from tpactl.shipped import starter_base
+
+STARTER = "starter"
+
+
+def resolve(ref: str) -> Path:
+    """Return the model directory of ``starter``, a directory, or ``HUB_ID[@REVISION]``.
+
+    A hub id is taken from the local cache where it is there, and else downloaded.
+
+    Raises:
+        BaseError: no such directory or model.
+        MachineError: it would have to be downloaded and cannot be.
+    """
+    if ref == STARTER:
+        path = starter_base()
+        if not (path / "config.json").is_file():
+            raise MachineError(
+                f"the starter base is missing from this installation ({path})",
+                "install tpactl again",
+            )
+        return path
+    if Path(ref).is_dir():
+        return Path(ref).resolve()
+    looks_like_hub = ref.count("/") == 1 and not ref.startswith((".", "/", "~"))
+    if not looks_like_hub:
+        raise BaseError(
+            f"no base called {ref!r}: neither the word starter, nor a directory, nor a hub id",
+            "check the path, or give a hub id such as nvidia/parakeet-ctc-1.1b",
+        )
+    return _from_hub(ref)
+
+
+def _from_hub(ref: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    repository, _, revision = ref.partition("@")
+    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.spm"]
+    for cached_only in (True, False):
+        try:
+            return Path(
+                snapshot_download(
+                    repository,
+                    revision=revision or None,
+                    allow_patterns=wanted,
+                    local_files_only=cached_only,
+                )
+            )
+        except (RepositoryNotFoundError, HFValidationError) as error:
+            raise BaseError(
+                f"no model {repository!r} on the hub, and no such directory",
+                "check the name; a private model needs: hf auth login",
+            ) from error
+        except Exception as error:
+            # The hub's client raises a dozen kinds here; whichever it is, the model did not come.
+            if not cached_only:
+                raise MachineError(
+                    f"base {ref!r} is not in the local cache and could not be downloaded: {error}",
+                    "go online once, or give the path of a downloaded model directory",
+                ) from error
+    raise AssertionError("unreachable")
+
+
+def load_base(ref: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Base:
+    """Return the base ``ref``, frozen and in ``eval()``.
+
+    Args:
+        ref: as ``resolve``.
+        device: a torch device name; see ``tpactl.bases.devices.choose``.
+        dtype: of the weights in memory, whatever they are on disk.
+
+    Raises:
+        BaseError: not a CTC model with Conformer blocks, or weights missing from its files.
+        MachineError: the device's memory does not hold it.
+    """
+    from tpactl.bases.quiet import quiet
+
+    quiet()
+    path = resolve(ref)
+    model = _load_model(ref, path, dtype)
+    family, blocks = find_blocks(model, FAMILIES)
+    tokenizer, feature_extractor = _load_processors(ref, path)
+    model.eval().requires_grad_(False)
+    try:
+        model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise MachineError(
+            f"base {ref!r} does not fit into the memory of {device}",
+            "free the device, use --device cpu, or choose a smaller base",
+        ) from error
+    return Base(
+        ref=ref,
+        path=path,
+        model=model,
+        tokenizer=tokenizer,
+        feature_extractor=feature_extractor,
+        family=family,
+        blocks=blocks,
+    )
+
+
+def _load_model(ref: str, path: Path, dtype: torch.dtype) -> nn.Module:
+    from transformers import AutoConfig, AutoModelForCTC
+
+    if not (path / "config.json").is_file():
+        raise BaseError(
+            f"{path} is no model directory: it has no config.json",
+            "give a Hugging Face model directory, a hub id, or the word: starter",
+        )
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        model, info = AutoModelForCTC.from_pretrained(
+            path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    except (ValueError, OSError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        families = ", ".join(family.name for family in FAMILIES)
+        raise BaseError(
+            f"base {ref!r} cannot be loaded as a CTC model: {reason[:300]}",
+            f"give a Conformer CTC model of one of these families: {families}",
+        ) from error
+    _refuse_incomplete(ref, info)
+    return model
+
+
+def _refuse_incomplete(ref: str, info: dict[str, Any]) -> None:
+    """Raise where transformers filled a gap with random numbers or passed over a tensor."""
+    faults = {
+        "missing from its files": info.get("missing_keys"),
+        "of another shape than its configuration": info.get("mismatched_keys"),
+        "unknown to its model class": info.get("unexpected_keys"),
+    }
+    details = [
+        f"{len(keys)} {what}: {', '.join(sorted(map(str, keys))[:5])}"
+        for what, keys in faults.items()
+        if keys
+    ]
+    if details:
+        raise BaseError(
+            f"base {ref!r}: weights and model class do not belong together",
+            "give a model with a trained CTC head, saved by its own class",
+            details,
+        )
+
+
+def _load_processors(ref: str, path: Path) -> tuple[Any, Any]:
+    from transformers import AutoFeatureExtractor, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        feature_extractor = AutoFeatureExtractor.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        # Broken tokenizer files raise plain Exception from the Rust library underneath.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BaseError(
+            f"base {ref!r}: its tokenizer or feature extractor cannot be loaded: {reason[:300]}",
+            "give a model directory that holds tokenizer and preprocessor files",
+        ) from error
+    rate = getattr(feature_extractor, "sampling_rate", None)
+    if rate != 16_000:
+        raise BaseError(
+            f"base {ref!r} expects audio at {rate} Hz; tpactl prepares 16000 Hz",
+            "choose a base for 16 kHz",
+        )
+    return tokenizer, feature_extractor

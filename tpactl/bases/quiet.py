@@ -1,0 +1,46 @@
+"""Make the libraries below us importable here, and keep them from talking to our users."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from functools import cache
+
+from tpactl.audio import torchaudio
+
+
+@cache
+def quiet() -> None:
+    """Silence the warnings, logs and progress bars of torch, transformers and their like.
+
+    Call it before the first import from transformers. An error still raises; only chatter goes.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for category in (FutureWarning, DeprecationWarning, UserWarning):
+        warnings.filterwarnings("ignore", category=category)
+    for name in ("torch", "transformers", "accelerate", "huggingface_hub"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    _hide_broken_torchaudio()
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def _hide_broken_torchaudio() -> None:
+    """Let transformers believe that a torchaudio that does not load is not installed.
+
+    ``transformers.audio_utils`` imports torchaudio wherever its files are found, and every speech
+    model imports ``transformers.audio_utils``. Can go when transformers asks whether it loads.
+    """
+    if torchaudio.available()[0]:
+        return
+    import transformers.utils
+    from transformers.utils import import_utils
+
+    for module in (import_utils, transformers.utils):
+        module.is_torchaudio_available = lambda: False
