@@ -1,0 +1,173 @@
+"""The model card of a package: ``README.md``, the same for the same run, report and text."""
+
+from __future__ import annotations
+
+import json
+
+from tpactl.formats.report import Rate, Report
+from tpactl.formats.run import RunRecord
+
+_TO_WRITE = """## Intended use, limits, licence
+
+Nothing was said when this package was made: no intended use, no known limits, no licence, no owner.
+Write them down and package again with `--card FILE.md`; `tpactl init` gives a form to fill in.
+"""
+
+
+def write_card(
+    name: str,
+    version: str,
+    base_ref: str,
+    run: RunRecord,
+    report: Report | None,
+    text: str | None,
+) -> str:
+    """Return the card.
+
+    Args:
+        name: ``department/task``.
+        version: of the package.
+        base_ref: without a machine's folders.
+        run: where the numbers on data and training come from.
+        report: the evaluation, ``None`` for "unevaluated".
+        text: the department's own words, Markdown.
+    """
+    parts = [
+        _front_matter(base_ref, report),
+        f"# {name} {version}\n",
+        _summary(base_ref, run),
+        _evaluation(report),
+        _data(run),
+        _training(run),
+        _lower_headings(text) if text else _TO_WRITE,
+        "## How to use it\n\n"
+        "```\n"
+        f"tpactl verify FILE.tpa --base {base_ref}\n"
+        f"tpactl transcribe AUDIO --base {base_ref} --package FILE.tpa\n"
+        "```\n",
+    ]
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+def _front_matter(base_ref: str, report: Report | None) -> str:
+    tags = ["speech-recognition", "conformer-ctc", "two-parallel-adapter"]
+    if report is None:
+        tags.append("unevaluated")
+    return "\n".join(
+        [
+            "---",
+            f"base_model: {json.dumps(base_ref)}",
+            "library_name: tpactl",
+            "pipeline_tag: automatic-speech-recognition",
+            "tags:",
+            *(f"- {tag}" for tag in tags),
+            "---",
+            "",
+        ]
+    )
+
+
+def _summary(base_ref: str, run: RunRecord) -> str:
+    what = {
+        "tpa": "A Two Parallel Adapter and a CTC head",
+        "head": "A trained CTC head",
+    }[run.config.method]
+    return (
+        f"{what} for the speech model `{base_ref}`: {run.cost.trained_parameters:,} trained "
+        f"parameters beside the {run.cost.base_parameters:,} of the base, which is unchanged and "
+        f"not in this package.\n\nIt works on exactly this base: `{run.base_digest}`.\n"
+    )
+
+
+def _evaluation(report: Report | None) -> str:
+    if report is None:
+        return (
+            "## Evaluation\n\n**Unevaluated.** No test set was measured for this package. "
+            "The dev figures below chose the training step, so they are too good.\n"
+        )
+    speakers = f" by {report.speakers} speakers" if report.speakers is not None else ""
+    lines = [
+        "## Evaluation",
+        "",
+        f"Split `{report.split}` of `{_one_line(report.data_path)}` (`{report.data_digest}`): "
+        f"{report.utterances} utterances{speakers}, {report.duration_s / 60:.1f} minutes. "
+        f"Text rules: {report.normaliser.name} {report.normaliser.version}. Intervals: "
+        f"{report.interval.confidence:.0%}, {report.interval.method} over "
+        f"{report.interval.resamples} draws by {report.interval.unit}.",
+        "",
+        "| System | WER | CER | Substitutions | Deletions | Insertions | Trained parameters |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for system in report.systems:
+        trained = "" if system.trained_parameters is None else f"{system.trained_parameters:,}"
+        lines.append(
+            f"| {_cell(system.name)} | {_rate(system.wer)} | {_rate(system.cer)} "
+            f"| {system.wer.substitutions} | {system.wer.deletions} | {system.wer.insertions} "
+            f"| {trained} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _data(run: RunRecord) -> str:
+    speakers = f"{len(run.train_speakers)} speakers" if run.train_speakers else "speakers not named"
+    return (
+        "## Training data\n\n"
+        f"{len(run.train_audio_digests)} recordings, {speakers}; "
+        f"data set `{run.data_digest}`. The audio and its words are not in this package; digests "
+        "of both are, so that test sets can be checked for overlap.\n"
+    )
+
+
+def _training(run: RunRecord) -> str:
+    adapter, training, cost = run.config.adapter, run.config.training, run.cost
+    rows: list[tuple[str, str]] = [("Method", run.config.method)]
+    if run.config.method == "tpa":
+        blocks = adapter.blocks
+        rows += [
+            ("Bottleneck width", str(adapter.bottleneck_dim)),
+            ("Input, activation", f"{adapter.input}, {adapter.activation}"),
+            ("Scale", str(adapter.scale)),
+            ("Blocks", blocks if isinstance(blocks, str) else ", ".join(map(str, blocks))),
+        ]
+    rows += [
+        ("Learning rate", _number(training.learning_rate)),
+        ("Steps, epochs", f"{cost.steps}, {cost.epochs:.1f}"),
+        ("Audio seen", f"{cost.audio_hours_seen:.2f} h"),
+        ("Best step", str(run.best_step)),
+        ("Dev WER, base → this", f"{run.base_dev_wer:.1%} → {run.best_dev_wer:.1%}"),
+        ("Time, device", f"{cost.seconds:.0f} s, {cost.device}"),
+        ("Seed", str(training.seed)),
+        ("Trained with", f"tpactl {run.tpactl_version}"),
+    ]
+    lines = ["## Training", "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {_cell(value)} |" for key, value in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _rate(rate: Rate) -> str:
+    shown = f"{rate.rate:.1%}"
+    if rate.low is not None and rate.high is not None:
+        shown += f" ({rate.low:.1%} to {rate.high:.1%})"
+    return shown
+
+
+def _number(value: float | None) -> str:
+    return "chosen by tpactl" if value is None else f"{value:g}"
+
+
+def _cell(text: str) -> str:
+    return _one_line(text).replace("|", "\\|")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _lower_headings(text: str) -> str:
+    """Return the department's text with its headings below the card's title."""
+    lines, in_code = [], False
+    for line in text.strip("\n").split("\n"):
+        if line.startswith("```"):
+            in_code = not in_code
+        lines.append("#" + line if line.startswith("#") and not in_code else line)
+    return "\n".join(lines) + "\n"
