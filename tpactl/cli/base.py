@@ -33,6 +33,31 @@ def show(
     Example:
       tpactl base show starter --width 64
     """
+    from tpactl.flows.describe import describe
+
+    found = describe(base, width)
+    if json:
+        console.print_json(found)
+        return
+    share = found.adapter_parameters / found.parameters
+    first, last = found.adapter_sites[0], found.adapter_sites[-1]
+    console.facts(
+        {
+            "base": found.ref,
+            "path": found.path,
+            "digest": found.digest,
+            "class": f"{found.model_class} (family {found.family})",
+            "blocks": f"{found.blocks} Conformer blocks of width {found.d_model}, feed-forward "
+            + ", ".join(map(str, found.feed_forward_dims)),
+            "parameters": f"{found.parameters:,}",
+            "head": f"{found.head}: {found.vocabulary} outputs, blank {found.blank_id}, "
+            f"{found.head_parameters:,} parameters",
+            "adapter sites": f"{len(found.adapter_sites)}: {first} ... {last}",
+            f"TPA of width {width}": f"{found.adapter_parameters:,} parameters, "
+            f"{100 * share:.1f} % of the base",
+        }
+    )
+    console.next_step(f"tpactl train --data DATA --base {base} --out run")
 
 
 def fingerprint(base: Reference, json: Json = False) -> None:
@@ -43,7 +68,25 @@ def fingerprint(base: Reference, json: Json = False) -> None:
     Example:
       tpactl base fingerprint starter --json
     """
-    console.print_json({})
+    from tpactl.bases.identity import fingerprint as identify
+    from tpactl.bases.load import resolve
+
+    identity = identify(resolve(base))
+    if json:
+        console.print_json(identity)
+        return
+    console.facts(
+        {
+            "digest": identity.digest,
+            "weights": f"{identity.weights}\n{len(identity.tensors)} tensors, "
+            f"{identity.num_parameters:,} parameters",
+            "config": identity.config,
+            "tokenizer": identity.tokenizer,
+            "feature extractor": identity.feature_extractor,
+            "class": identity.model_class,
+        }
+    )
+    console.next_step(f"tpactl base show {base}")
 
 
 SUBCOMMANDS = (show, fingerprint)

@@ -1,0 +1,70 @@
+"""``tpactl transcribe``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from tpactl.cli import console
+
+
+def transcribe(
+    audio: Annotated[
+        list[Path],
+        typer.Argument(metavar="AUDIO", help="Recordings: any format, rate and channel count."),
+    ],
+    base: Annotated[
+        str, typer.Option(help="starter, a model directory, or HUB_ID[@REVISION].")
+    ] = "starter",
+    package: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A .tpa file; may be repeated."),
+    ] = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="A folder of tpactl train; may be repeated."),
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Use only this one of the adapters given: department/task[@version] of a "
+            "package, folder name of a run; may be repeated.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Turn recordings into text: with the base alone, or with each adapter in turn.
+
+    The base is loaded once and adapters are switched without reloading. With more than one
+    adapter, each recording has one line an adapter. Recordings over 60 s are cut at quiet moments,
+    15 to 30 s apart; a word spoken across a cut may be lost.
+
+    Example:
+      tpactl transcribe call.wav --base starter --package adapter.tpa
+    """
+    from tpactl.flows.transcribe import transcribe as run_flow
+
+    with console.progress() as on_progress:
+        found = run_flow(
+            audio,
+            base,
+            packages=package or (),
+            runs=run or (),
+            only=adapter or (),
+            device=device,
+            on_progress=on_progress,
+        )
+    if json:
+        console.print_json(found)
+        return
+    several = len({transcript.adapter for transcript in found.transcripts}) > 1
+    for transcript in found.transcripts:
+        line = Text(transcript.audio, "quiet")
+        if several:
+            line.append(f" [{transcript.adapter}]", "command")
+        console.out.print(line + Text(": ", "quiet") + Text(transcript.text), soft_wrap=True)

@@ -1,0 +1,215 @@
+"""Looks at the machine and the installation: what tpactl needs, what is there, what mends a gap."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from tpactl import __version__, shipped
+from tpactl.errors import TpactlError
+from tpactl.formats.files import Record
+
+SCHEMA_VERSION = 1
+
+GB = 1e9
+LOW_MEMORY_BYTES = 3 * GB
+LOW_DISK_BYTES = 2 * GB
+
+NEEDED = {
+    # Distribution name to a module whose import proves that its binary parts load.
+    "torch": "torch",
+    "transformers": "transformers",
+    "accelerate": "accelerate",
+    "safetensors": "safetensors",
+    "soundfile": "soundfile",
+    "soxr": "soxr",
+    "jiwer": "jiwer",
+    "whisper-normalizer": "whisper_normalizer",
+    "numpy": "numpy",
+    "msgspec": "msgspec",
+    "PyYAML": "yaml",
+    "filelock": "filelock",
+    "typer": "typer",
+    "rich": "rich",
+}
+
+
+class Check(Record, kw_only=True):
+    """One thing that was looked at."""
+
+    name: str
+    state: Literal["ok", "note", "broken"]
+    """``note``: an optional thing is missing or something is scarce; ``broken``: needed."""
+    value: str
+    fix: str | None = None
+
+
+class Diagnosis(Record, kw_only=True):
+    """What ``tpactl doctor`` prints."""
+
+    schema_version: int = SCHEMA_VERSION
+    ok: bool
+    checks: list[Check]
+
+
+def diagnose(folder: Path) -> Diagnosis:
+    """Return every check; ``folder`` is where disk space is measured."""
+    checks = [
+        *_interpreter(),
+        *_packages(),
+        *_audio(),
+        *_devices(),
+        *_memory(),
+        _disk(folder),
+        *_shipped_files(),
+    ]
+    return Diagnosis(ok=all(check.state != "broken" for check in checks), checks=checks)
+
+
+def _ok(name: str, value: str) -> Check:
+    return Check(name=name, state="ok", value=value)
+
+
+def _interpreter() -> Iterator[Check]:
+    yield _ok("tpactl", f"{__version__} ({Path(shipped.__file__).parent})")
+    yield _ok("python", f"{platform.python_version()} ({sys.executable})")
+    yield _ok("system", f"{platform.system()} {platform.release()} {platform.machine()}")
+
+
+def _packages() -> Iterator[Check]:
+    try:
+        from tpactl.bases.quiet import quiet
+
+        quiet()  # also hides a torchaudio that does not load from transformers
+    except ImportError:
+        pass  # found again below, by name
+    for distribution, module in NEEDED.items():
+        fix = f"run: pip install --force-reinstall {distribution}"
+        try:
+            importlib.import_module(module)
+            yield _ok(distribution, importlib.metadata.version(distribution))
+        except importlib.metadata.PackageNotFoundError:
+            yield _ok(distribution, "installed, version unknown")
+        except Exception as error:  # a broken library fails in any way it likes
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            yield Check(name=distribution, state="broken", value=reason, fix=fix)
+
+
+def _audio() -> Iterator[Check]:
+    try:
+        import soundfile
+
+        formats = ", ".join(sorted(soundfile.available_formats()))
+        yield _ok("libsndfile", f"{soundfile.__libsndfile_version__}: {formats}")
+    except Exception:  # reported by _packages already
+        pass
+    yield _torchaudio()
+    extra = importlib.util.find_spec("av") is not None
+    program = shutil.which("ffmpeg")
+    if extra or program:
+        found = [f"PyAV {importlib.metadata.version('av')}"] if extra else []
+        yield _ok("M4A, AAC, WebM", " and ".join([*found, *([program] if program else [])]))
+    else:
+        yield Check(
+            name="M4A, AAC, WebM",
+            state="note",
+            value="not readable: neither PyAV nor the ffmpeg program is here",
+            fix="if you have such files, run: pip install 'tpactl[av]'",
+        )
+
+
+def _torchaudio() -> Check:
+    try:
+        from tpactl.audio.torchaudio import available
+
+        loads, detail = available()
+    except ImportError as error:
+        loads, detail = False, str(error)
+    if loads:
+        return _ok("torchaudio", detail)
+    return Check(
+        name="torchaudio",
+        state="note",
+        value=f"does not load, soxr and tpactl's own code are used instead ({detail})",
+    )
+
+
+def _devices() -> Iterator[Check]:
+    yield _ok("processor", f"{os.cpu_count()} cores")
+    try:
+        import torch
+    except Exception:  # reported by _packages already
+        return
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            seen = torch.cuda.get_device_properties(index)
+            yield _ok(f"cuda:{index}", f"{seen.name}, {seen.total_memory / GB:.0f} GB")
+    elif torch.backends.mps.is_available():
+        yield _ok("mps", "Apple GPU")
+    else:
+        built = (
+            f"torch is built for CUDA {torch.version.cuda}"
+            if torch.version.cuda
+            else ("torch is a CPU build")
+        )
+        yield Check(name="accelerator", state="note", value=f"none, the CPU is used ({built})")
+
+
+def _memory() -> Iterator[Check]:
+    try:
+        page, total = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+        free = os.sysconf("SC_AVPHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return
+    available = page * free
+    try:  # Linux counts what caches would give back
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                available = int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    value = f"{available / GB:.1f} GB available of {page * total / GB:.1f} GB"
+    if available < LOW_MEMORY_BYTES:
+        yield Check(
+            name="memory",
+            state="note",
+            value=value,
+            fix="close other programs, or train with smaller batches: --set training.batch_s=30",
+        )
+    else:
+        yield _ok("memory", value)
+
+
+def _disk(folder: Path) -> Check:
+    usage = shutil.disk_usage(folder)
+    value = f"{usage.free / GB:.1f} GB free of {usage.total / GB:.1f} GB at {folder}"
+    if usage.free < LOW_DISK_BYTES:
+        return Check(name="disk", state="note", value=value, fix="free disk space")
+    return _ok("disk", value)
+
+
+def _shipped_files() -> Iterator[Check]:
+    reinstall = "install tpactl again"
+    try:
+        from tpactl.bases.identity import fingerprint
+
+        identity = fingerprint(shipped.starter_base())
+        yield _ok("starter base", f"{identity.num_parameters:,} parameters, {identity.digest}")
+    except (TpactlError, ImportError) as error:
+        yield Check(name="starter base", state="broken", value=str(error), fix=reinstall)
+    parts: dict[str, Callable[[], Path]] = {
+        "example department": shipped.example_department,
+        "templates": shipped.templates,
+    }
+    for name, where in parts.items():
+        if where().is_dir():
+            yield _ok(name, str(where()))
+        else:
+            yield Check(name=name, state="broken", value=f"missing: {where()}", fix=reinstall)
