@@ -6,6 +6,7 @@ The method ``full`` is no adapter: training unfreezes the model itself.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,6 +28,9 @@ class Method:
     build: Build
 
 
+BUILT_IN = ("tpa", "head")
+"""Files of this room; importing one registers its method. In the order users read them."""
+
 METHODS: dict[str, Method] = {}
 
 
@@ -41,6 +45,6 @@ def register(method: Method) -> None:
 
 def load_methods() -> dict[str, Method]:
     """Return the registry with every built-in method in it."""
-    from tpactl.adapters import head, tpa  # noqa: F401 (importing registers them)
-
+    for name in BUILT_IN:
+        importlib.import_module(f"tpactl.adapters.{name}")
     return METHODS

@@ -34,7 +34,7 @@ def resolve(ref: str) -> Path:
                 "install tpactl again",
             )
         return path
-    if Path(ref).is_dir():
+    if ref and Path(ref).is_dir():
         return Path(ref).resolve()
     looks_like_hub = ref.count("/") == 1 and not ref.startswith((".", "/", "~"))
     if not looks_like_hub:
