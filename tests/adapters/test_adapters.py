@@ -1,4 +1,4 @@
-"""Every method on every family: fresh ones change nothing, trained ones survive saving and merging."""
+"""Every method on every family: a fresh one changes nothing, a trained one stores and merges."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Merge an adapter into a copy of its base: wider feed-forward modules, the trained head.
 
 With the feed-forward module's own input and activation a TPA *is* ``bottleneck_dim`` more hidden
-units: ``[W2, s W_up] act([W1; W_down] u + [b1; b_down]) + b2 + s b_up``. So merging is exact but for
-the order in which sums are rounded.
+units: ``[W2, s W_up] act([W1; W_down] u + [b1; b_down]) + b2 + s b_up``. So merging is exact but
+for the order in which sums are rounded.
 """
 
 from __future__ import annotations

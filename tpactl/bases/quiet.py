@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from functools import cache
+from typing import Any
 
 from tpactl.audio import torchaudio
 
@@ -42,5 +43,6 @@ def _hide_broken_torchaudio() -> None:
     import transformers.utils
     from transformers.utils import import_utils
 
-    for module in (import_utils, transformers.utils):
+    modules: tuple[Any, ...] = (import_utils, transformers.utils)
+    for module in modules:
         module.is_torchaudio_available = lambda: False
