@@ -1,0 +1,1 @@
+"""Text to numbers: normalisers, error counts, intervals. No model, no audio, no torch."""
