@@ -59,7 +59,7 @@ class Member:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that becomes ``path`` when the block ends without an error.
+    """Yield a file, under a name of its own, that becomes ``path`` when the block ends without an error.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
@@ -69,9 +69,10 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         handle, name = tempfile.mkstemp(prefix=BUILDING_PREFIX, dir=path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
+    os.close(handle)
     building = Path(name)
     try:
-        with os.fdopen(handle, "w+b") as file:
+        with building.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,16 +133,15 @@ def open_package(path: Path) -> OpenedPackage:
         IntegrityError: anything in it is changed, missing, added or of another format version.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+            raise InputError(f"{path} is no ordinary file", "give a .tpa that tpactl package wrote")
+        file = path.open("rb")
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read: {error.strerror or error}", "check the path"
         ) from error
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{path} is no ordinary file", "give a .tpa that tpactl package wrote")
-        return _Reader(path, file, status.st_size).open()
+    with file:
+        return _Reader(path, file, os.fstat(file.fileno()).st_size).open()
 
 
 class _Reader:
