@@ -1,0 +1,1 @@
+"""Sound in and out: decode any file, tell a truncated one, resample, write FLAC."""
