@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from tpactl.formats.adapter import AdapterConfig
@@ -230,7 +232,9 @@ def entry(name: str, content: bytes, **how: Any) -> bytes:
     return header(name, len(content), **how) + content + bytes(-len(content) % 512)
 
 
-def tar(members: Iterable[tuple[str, bytes]], extra: bytes = b"", end: bytes = bytes(1024)) -> bytes:
+def tar(
+    members: Iterable[tuple[str, bytes]], extra: bytes = b"", end: bytes = bytes(1024)
+) -> bytes:
     return b"".join(entry(name, content) for name, content in members) + extra + end
 
 
@@ -247,12 +251,12 @@ def reseal(
     parts = {name: content for name, content in parts.items() if name in PARTS}
     value = json.loads(parts["tpactl.json"])
     value["parts"] = {n: digest(c) for n, c in sorted(parts.items()) if n != "tpactl.json"}
+    record = msgspec.convert(value, PackageRecord)
     if edit_record:
         edit_record(value)
+        with contextlib.suppress(msgspec.ValidationError):
+            record = msgspec.convert(value, PackageRecord)
     parts["tpactl.json"] = json.dumps(value).encode()
-    import msgspec
-
-    record = msgspec.convert(value, PackageRecord, strict=False)
     blobs = {name: layout.blob_of(content) for name, content in parts.items()}
     config = _edited(layout.model_config(record, blobs), edit_config)
     manifest = _edited(layout.manifest(record, layout.blob_of(config), blobs), edit_manifest)

@@ -71,7 +71,9 @@ HOSTILE = {
     "negative size": lambda m: tar(
         m, header("blobs/sha256/" + "0" * 64, 0, size_field=b"-0000000001\0")
     ),
-    "wrong header checksum": lambda m: tar(m, header("blobs/", 0, kind=b"5", checksum=b"000001\0 ")),
+    "wrong header checksum": lambda m: tar(
+        m, header("blobs/", 0, kind=b"5", checksum=b"000001\0 ")
+    ),
     "no ustar magic": lambda m: tar(m, entry("blobs/x", b"x", magic=bytes(8))),
     "hundreds of members": lambda m: tar(
         m, b"".join(entry(f"blobs/sha256/{n:064x}", b"") for n in range(300))
@@ -123,7 +125,9 @@ def test_the_attack_tools_make_valid_archives_where_nothing_is_wrong(good, as_fi
 
 def _retar(good, how) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=how.get("format", tarfile.PAX_FORMAT)) as out:
+    with tarfile.open(
+        fileobj=buffer, mode="w", format=how.get("format", tarfile.PAX_FORMAT)
+    ) as out:
         if how.get("folders"):
             for name in how["folders"]:
                 info = tarfile.TarInfo(name)
@@ -185,7 +189,9 @@ def test_a_folder_or_a_pipe_is_bad_input_and_does_not_block(make, tmp_path):
 def test_a_changed_part_is_named_with_both_digests(good, as_file):
     parts = parts_of(good)
     card = parts["README.md"]
-    changed = tar((n, c.replace(b"picking", b"packing") if c == card else c) for n, c in _members(good))
+    changed = tar(
+        (n, c.replace(b"picking", b"packing") if c == card else c) for n, c in _members(good)
+    )
     with pytest.raises(IntegrityError) as caught:
         open_package(as_file(changed))
     assert caught.value.details[0].startswith("README.md: changed: expected sha256:")

@@ -294,7 +294,7 @@ class _Reader:
                 for key in manifest_value.keys() | wanted.keys()
                 if manifest_value.get(key) != wanted.get(key)
             )
-            raise damaged("manifest", f"{', '.join(keys)} do not follow from {RECORD_FILE}")
+            raise damaged("manifest", f"not what {RECORD_FILE} makes it in: {', '.join(keys)}")
         if entry.annotations is not None:
             tag = entry.annotations[layout.REF_NAME]
             if tag != record.version:

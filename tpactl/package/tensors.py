@@ -51,10 +51,9 @@ def read_header(file: BinaryIO, size: int, what: str) -> list[Tensor]:
     Raises:
         IntegrityError: the header is malformed, or tensors overlap, leave gaps or end elsewhere.
     """
-    head = file.read(8)
-    if len(head) < 8:
+    if size < 8:
         raise damaged(what, "too short for a safetensors file")
-    (length,) = struct.unpack("<Q", head)
+    (length,) = struct.unpack("<Q", file.read(8))
     if length > min(_MOST_HEADER_BYTES, size - 8):
         raise damaged(what, f"its header claims {length} bytes")
     header = parse(file.read(length), what)
