@@ -175,6 +175,10 @@ def run(arguments: list[str]) -> int:
         return getattr(error, "exit_code", INTERRUPTED)
     except BrokenPipeError:
         return _reader_gone()
+    except SystemExit as error:  # what typer makes of a broken pipe
+        if isinstance(error.__context__, BrokenPipeError):
+            return _reader_gone()
+        raise
     except Exception as error:
         known = _as_ours(error)
         if known is not None:
@@ -249,7 +253,7 @@ def _os_error(error: OSError) -> TpactlError | None:
 
 def _reader_gone() -> int:
     # Whoever read our output (head, less) has closed it: stop quietly, also at interpreter exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
     return READER_GONE
 
 
