@@ -2,8 +2,8 @@
 
 Decoders do not say: WAV, AIFF, AU and Ogg come out silently shorter, and a cut MP3 still reports
 its full length. So the containers' own words are read here: chunk sizes, Ogg's end-of-stream mark,
-the MP3 stream's headers. What declares no length cannot fall short of it: IRCAM, PVF, PAF, XI, and a
-live WebM or an MP3 without a length header that is cut exactly between two blocks.
+the MP3 stream's headers. What declares no length cannot fall short of it: IRCAM, PVF, PAF, XI, and
+a live WebM or an MP3 without a length header that is cut exactly between two blocks.
 """
 
 from __future__ import annotations

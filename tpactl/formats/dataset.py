@@ -3,6 +3,7 @@
 DATA/dataset.json                    DataSetCard
 DATA/{train,dev,test}.jsonl          Utterance, one a line (NeMo's keys and ours)
 DATA/audio/*.flac                    16 kHz, mono, 16 bit
+DATA/sources.jsonl                   SourceFile, one a line; lets an update reuse audio
 """
 
 from __future__ import annotations
@@ -57,6 +58,17 @@ class Skipped(Record, kw_only=True):
     reason: str
 
 
+class SourceFile(Record, kw_only=True):
+    """The file an utterance came from, as it was; unchanged ones need no second decoding."""
+
+    id: str
+    path: str
+    size_bytes: int
+    modified_ns: int
+    offset_s: float | None = None
+    length_s: float | None = None
+
+
 class DataSetCard(Record, kw_only=True):
     """``dataset.json``: where the data came from, what it holds and its digest."""
 
@@ -70,6 +82,8 @@ class DataSetCard(Record, kw_only=True):
     split_by: str
     """``speaker``, ``utterance`` or ``source`` (ready-made splits)."""
     skipped: list[Skipped] = []
+    notes: list[str] = []
+    """What whoever uses the data should know: no test split, a speaker in two splits."""
     tpactl_version: str
 
 

@@ -1,0 +1,1 @@
+"""A department's folder of recordings to a data set."""
