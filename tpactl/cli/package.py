@@ -29,6 +29,14 @@ def package(
             "--card", metavar="FILE.md", help="Use, limits, licence, owner, for the model card."
         ),
     ] = None,
+    reproduce: Annotated[
+        Path | None,
+        typer.Option(
+            "--reproduce",
+            metavar="FILE.tpa",
+            help="Rebuild this package: take the canary's measured logits over from it.",
+        ),
+    ] = None,
     base: Annotated[
         str | None,
         typer.Option("--base", help="Where the run's base lies now, if it was moved."),
@@ -66,6 +74,7 @@ def package(
             base=loaded,
             evaluation=evaluation,
             card=card,
+            reproduce=reproduce,
             force=force,
             on_progress=bar,
         )

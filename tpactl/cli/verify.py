@@ -40,13 +40,16 @@ def verify(
     """
     from tpactl.package.verify import verify as run
 
-    def show(check: Check) -> None:
-        if not json:
+    passed: list[Check] = []
+    try:
+        with console.progress() as bar:
+            result = run(file, base, digest=digest, on_check=passed.append, on_progress=bar)
+    finally:
+        # After the bar is gone, and also where a later check failed.
+        for check in passed if not json else ():
             console.out.print(
                 Text.assemble(("✓ ", "good"), f"{check.name:<17}", check.detail), soft_wrap=True
             )
-
-    result = run(file, base, digest=digest, on_check=show)
     record = result.package.record
     if json:
         canary = result.canary

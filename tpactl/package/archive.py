@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import os
 import re
-import tarfile
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from tpactl.errors import IntegrityError
+from tpactl.errors import InputError, IntegrityError
 from tpactl.formats.files import BUILDING_PREFIX, cannot_write
 from tpactl.package.layout import BLOBS, INDEX_FILE, LAYOUT_FILE
 from tpactl.package.strict import GET_IT_AGAIN
@@ -59,7 +58,9 @@ class Member:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a file, under a name of its own, that becomes ``path`` when the block ends without an error.
+    """Yield a file that becomes ``path`` when the block ends without an error.
+
+    Until then it has a name of its own in the same folder, which ``file.name`` tells.
 
     Raises:
         MachineError: the disk is full or the folder cannot be written.
@@ -89,22 +90,46 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 def write(file: IO[bytes], contents: dict[str, bytes | Path]) -> None:
     """Write members as a ustar whose bytes depend on names and contents only.
 
+    Headers are written here and not by ``tarfile``, whose choices may change with Python.
+
     Args:
         file: where to.
         contents: member name to its content, or to the file that holds it.
+
+    Raises:
+        InputError: a member is too large for a ustar.
     """
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name in sorted(contents):
-            content = contents[name]
-            info = tarfile.TarInfo(name)  # mtime 0, uid and gid 0, no names of owners
-            info.mode = 0o644
-            if isinstance(content, Path):
-                with content.open("rb") as source:
-                    info.size = os.fstat(source.fileno()).st_size
-                    archive.addfile(info, source)
-            else:
-                info.size = len(content)
-                archive.addfile(info, BytesIO(content))
+    written = 0
+    for name in sorted(contents):
+        content = contents[name]
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        if size >= 8**11:
+            raise InputError(
+                f"{name} has {size} bytes; a package takes 8 GiB", "shrink the adapter"
+            )
+        file.write(_header(name, size))
+        if isinstance(content, Path):
+            with content.open("rb") as source:
+                shutil.copyfileobj(source, file)
+        else:
+            file.write(content)
+        file.write(bytes(-size % _BLOCK))
+        written += _BLOCK + size + -size % _BLOCK
+    # Two zero blocks end a tar; tools then fill up their record of 20 blocks.
+    file.write(bytes(2 * _BLOCK + -(written + 2 * _BLOCK) % (20 * _BLOCK)))
+
+
+def _header(name: str, size: int) -> bytes:
+    """Return the ustar header of a regular file of nobody, mode 0644, from 1970."""
+    fields = (
+        name.encode("ascii").ljust(100, b"\0"),
+        b"0000644\0" + b"0000000\0" * 2,  # mode, user, group
+        b"%011o\0" % size + b"00000000000\0",  # size, time
+        b" " * 8 + b"0",  # checksum, counted as spaces; kind
+        bytes(100) + b"ustar\x0000",  # link, magic and version
+    )
+    block = b"".join(fields).ljust(_BLOCK, b"\0")
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
 
 def scan(file: BinaryIO, size: int) -> list[Member]:

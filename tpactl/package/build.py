@@ -1,7 +1,8 @@
 """Make a ``.tpa`` from a run: check that everything belongs together, then write it whole.
 
 Reads RUN (``run.json``, ``adapter/``), the evaluation's ``report.json`` and the base; writes one
-file. Its bytes depend on those and on name and version: no time, path, user, machine or locale.
+file. Its bytes depend on those and on name and version: no time, path, user or locale. The canary's
+logits are computed, so their last bits follow the kind of processor; ``reproduce`` is for that.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ def build(
     base: Base,
     evaluation: Path | None = None,
     card: Path | None = None,
+    reproduce: Path | None = None,
     force: bool = False,
     on_progress: Progress | None = None,
 ) -> PackageResult:
@@ -100,6 +102,8 @@ def build(
         base: the run's base, on the CPU in float32.
         evaluation: what ``tpactl eval --out`` wrote for this very run.
         card: Markdown of the department for the model card: use, limits, licence, owner.
+        reproduce: an earlier package of the same run. Its canary's measured logits are taken over,
+            after a check, so that the bytes can be equal on another kind of processor.
         force: replace an existing ``out``.
         on_progress: called with (stage, done, total).
 
@@ -125,7 +129,10 @@ def build(
     config = read_json(opened.adapter_folder / CONFIG_FILE, AdapterConfig)
     base_ref = portable(opened.record.base_ref)
     report_progress("compute the canary", 1, 3)
-    made = canary.make(base, opened.adapter_folder)
+    if reproduce is None:
+        made = canary.make(base, opened.adapter_folder)
+    else:
+        made = _canary_of(reproduce, base, opened.adapter_folder, weights_blob.digest)
 
     contents: dict[str, bytes | Path] = {
         WEIGHTS_FILE: weights,
@@ -221,6 +228,20 @@ def portable(ref: str) -> str:
     path = PureWindowsPath(ref) if "\\" in ref else PurePosixPath(ref)
     is_local = path.is_absolute() or bool(path.drive) or ref.startswith((".", "~"))
     return path.name if is_local or len(path.parts) > 2 else str(path)
+
+
+def _canary_of(
+    earlier: Path, base: Base, adapter_folder: Path, weights_digest: str
+) -> canary.Canary:
+    """Return the canary of an earlier package of the same adapter, if it still sings here."""
+    package = open_package(earlier)
+    if package.record.parts[WEIGHTS_FILE] != weights_digest or package.record.base != base.identity:
+        raise InputError(
+            f"{earlier} is no package of this run: it holds another adapter or names another base",
+            "give the package that is to be reproduced, or leave --reproduce out",
+        )
+    canary.check(canary.compute(package.canary, base, adapter_folder))
+    return package.canary
 
 
 def _check_base(record: RunRecord, base: Base) -> None:

@@ -40,6 +40,7 @@ def verify(
     *,
     digest: str | None = None,
     on_check: Callable[[Check], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Verification:
     """Return the verification of ``file``.
 
@@ -48,6 +49,7 @@ def verify(
         base_ref: the base it must belong to; without it only the file itself is checked.
         digest: the manifest's digest as it was published.
         on_check: called after each check that passed.
+        on_progress: called with (stage, done, total).
 
     Raises:
         UsageError: ``digest`` is none.
@@ -61,8 +63,10 @@ def verify(
         if on_check is not None:
             on_check(checks[-1])
 
+    report_progress = on_progress or (lambda stage, done, total: None)
     if digest is not None:
         _check_digest_form(digest)
+    report_progress("check the file", 0, 3)
     package = open_package(file)
     record = package.record
     passed("archive", f"an OCI image layout with {len(package.parts)} parts and nothing else")
@@ -79,8 +83,10 @@ def verify(
         passed("published digest", digest)
     if base_ref is None:
         return Verification(package, "not checked", None, tuple(checks))
+    report_progress("identify the base", 1, 3)
     _check_base(package, base_ref)
     passed("base", f"{base_ref} is {record.base.digest[:19]}, {len(record.base.tensors)} tensors")
+    report_progress("compute the canary", 2, 3)
     result = _run_canary(package, base_ref)
     canary.check(result)
     passed("canary", f"{result.frames} frames at most {result.max_difference:.1g} apart "
