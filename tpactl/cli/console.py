@@ -147,7 +147,7 @@ class ProgressBar:
         self._display: RichProgress | None = None
         self._closed = False
         self._timer: threading.Timer | None = None
-        if console.is_terminal:
+        if console.is_terminal and not console.is_dumb_terminal:
             self._timer = threading.Timer(PATIENCE_S, self._open)
             self._timer.daemon = True
             self._timer.start()

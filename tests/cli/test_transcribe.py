@@ -1,0 +1,194 @@
+"""``tpactl transcribe``: the base or exactly the adapters asked for, whatever the audio is."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import soundfile
+from models import tiny_base
+
+from tests.eval.builders import talking_base, write_package, write_run
+from tpactl.flows import transcribe as flow
+
+RATE = 16_000
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A base that hears words, two runs, a package of one of them, a full run, two recordings."""
+    folder = tmp_path_factory.mktemp("transcribe")
+    base = talking_base(folder / "base")
+    write_run(folder / "one", base, seed=1)
+    write_run(folder / "two", base, seed=2)
+    write_run(folder / "full", base, method="full", seed=3)
+    write_package(folder / "picking.tpa", folder / "one", base)
+    tiny_base(folder / "other", seed=7)
+    soundfile.write(folder / "a.wav", noise(0.9, 1), RATE)
+    stereo = np.stack([noise(1.3, 2)] * 2, axis=1)
+    soundfile.write(folder / "b.flac", np.repeat(stereo, 2, axis=0), 2 * RATE)
+    return folder
+
+
+@pytest.fixture
+def hear(tpactl, place):
+    def call(*options):
+        options = [o.format(place) if isinstance(o, str) else o for o in options]
+        return tpactl("transcribe", place / "a.wav", place / "b.flac", "--base", *options)
+
+    return call
+
+
+def texts(outcome, adapter):
+    assert outcome.exit_code == 0, outcome.err
+    rows = [row for row in outcome.json["transcripts"] if row["adapter"] == adapter]
+    assert len(rows) == 2
+    return [row["text"] for row in rows]
+
+
+def test_the_base_alone_prints_one_line_a_recording(hear, place):
+    outcome = hear("{}/base")
+    assert outcome.exit_code == 0
+    first, second = outcome.out.splitlines()
+    assert first.startswith(f"{place}/a.wav: ")
+    assert second.startswith(f"{place}/b.flac: ")
+    assert outcome.err == ""
+
+
+def test_adapters_are_heard_and_the_base_is_unchanged_by_them(hear):
+    base = texts(hear("{}/base", "--json"), None)
+    both = hear("{}/base", "--run", "{}/one", "--run", "{}/two", "--json")
+    one, two = texts(both, "one"), texts(both, "two")
+    assert len({tuple(base), tuple(one), tuple(two)}) == 3
+    assert texts(hear("{}/base", "--run", "{}/two", "--json"), "two") == two
+    assert texts(hear("{}/base", "--json"), None) == base
+
+
+def test_a_package_says_what_its_run_says(hear):
+    outcome = hear("{}/base", "--package", "{}/picking.tpa", "--json")
+    (name,) = {row["adapter"] for row in outcome.json["transcripts"]}
+    assert texts(outcome, name) == texts(hear("{}/base", "--run", "{}/one", "--json"), "one")
+
+
+def test_the_base_is_loaded_once(hear, monkeypatch):
+    import tpactl.bases.load as load
+
+    loaded, real = [], load.load_base
+    monkeypatch.setattr(load, "load_base", lambda *a, **k: loaded.append(a) or real(*a, **k))
+    assert hear("{}/base", "--run", "{}/one", "--run", "{}/two").exit_code == 0
+    assert len(loaded) == 1
+
+
+def test_several_adapters_have_a_named_line_each(hear):
+    lines = hear("{}/base", "--run", "{}/one", "--run", "{}/two").out.splitlines()
+    assert len(lines) == 4
+    assert ["[one]" in line for line in lines] == [True, False, True, False]
+    assert ["[two]" in line for line in lines] == [False, True, False, True]
+
+
+def test_one_of_several_can_be_chosen(hear):
+    given = ("--run", "{}/one", "--package", "{}/picking.tpa", "--json")
+    name = hear("{}/base", *given).json["transcripts"][1]["adapter"]
+    for chosen in (name, name.rpartition("@")[0]):
+        outcome = hear("{}/base", *given, "--adapter", chosen)
+        assert {row["adapter"] for row in outcome.json["transcripts"]} == {name}
+
+
+def test_an_unknown_adapter_is_an_error_and_never_the_base(hear):
+    outcome = hear("{}/base", "--run", "{}/one", "--adapter", "three")
+    assert (outcome.exit_code, outcome.out) == (2, "")
+    assert "three" in outcome.err
+    assert "choose from: one" in outcome.err
+
+
+def test_an_adapter_without_a_package_is_an_error(hear):
+    assert hear("{}/base", "--adapter", "one").exit_code == 2
+
+
+@pytest.mark.parametrize("given", [("--run", "{}/one"), ("--package", "{}/picking.tpa")])
+def test_the_wrong_base_is_exit_4(hear, given):
+    outcome = hear("{}/other", *given)
+    assert (outcome.exit_code, outcome.out) == (4, "")
+
+
+def test_a_full_fine_tune_is_a_base_of_its_own(hear, place):
+    outcome = hear("{}/base", "--run", "{}/full")
+    assert outcome.exit_code == 4
+    assert f"--base {place / 'full' / 'model'}" in outcome.err
+    assert hear("{}/full/model").exit_code == 0
+
+
+def test_a_changed_package_is_exit_5(hear, place, tmp_path):
+    content = bytearray((place / "picking.tpa").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "changed.tpa").write_bytes(content)
+    outcome = hear("{}/base", "--package", str(tmp_path / "changed.tpa"))
+    assert (outcome.exit_code, outcome.out) == (5, "")
+
+
+def test_every_bad_recording_is_listed_and_none_is_transcribed(tpactl, place, tmp_path):
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.mp3").write_text("no audio")
+    outcome = tpactl(
+        "transcribe", place / "a.wav", tmp_path / "empty.wav", tmp_path / "text.mp3",
+        tmp_path / "missing.wav", "--base", place / "base", "--json",
+    )  # fmt: skip
+    assert outcome.exit_code == 3
+    assert [
+        name for name in ("empty.wav", "text.mp3", "missing.wav")
+        if any(name in line for line in outcome.json["details"])
+    ] == ["empty.wav", "text.mp3", "missing.wav"]  # fmt: skip
+
+
+def test_json_names_base_device_and_pieces(hear, place):
+    found = hear("{}/base", "--device", "cpu", "--json").json
+    assert found["schema_version"] == 1
+    assert found["base_ref"] == str(place / "base")
+    assert found["base_digest"].startswith("sha256:")
+    assert found["device"] == "cpu"
+    row = found["transcripts"][1]
+    assert row["duration_s"] == pytest.approx(1.3, abs=0.01)
+    assert [(p["start_s"], p["text"]) for p in row["pieces"]] == [(0.0, row["text"])]
+
+
+def test_a_long_recording_is_cut_in_its_pauses():
+    pauses = [22.0, 47.0, 70.0]
+    wave = noise(80.0)
+    for pause in pauses:
+        wave[round((pause - 0.3) * RATE) : round((pause + 0.3) * RATE)] = 0
+    pieces = flow.cut(wave)
+    assert [end for _, end in pieces[:-1]] == pytest.approx(pauses, abs=0.3)
+
+
+@pytest.mark.parametrize("seconds", [60.1, 61.0, 75.3, 90.0, 91.0, 200.7])
+def test_pieces_cover_the_recording_without_overlap_and_none_is_tiny(seconds):
+    pieces = flow.cut(noise(seconds))
+    assert pieces[0][0] == 0
+    assert pieces[-1][1] == pytest.approx(seconds, abs=1e-3)
+    assert all(a[1] == b[0] for a, b in pairwise(pieces))
+    lengths = [end - start for start, end in pieces]
+    assert max(lengths) <= flow.PIECE_S[1] + 0.01
+    assert min(lengths) >= 0.9
+
+
+def test_a_minute_is_not_cut():
+    assert len(flow.cut(noise(60.0))) == 1
+
+
+def test_a_long_recording_says_what_its_pieces_say(tpactl, place, tmp_path):
+    soundfile.write(tmp_path / "long.wav", noise(65.0), RATE)
+    (row,) = tpactl("transcribe", tmp_path / "long.wav", "--base", place / "base", "--json").json[
+        "transcripts"
+    ]
+    assert len(row["pieces"]) > 1
+    assert row["text"] == " ".join(piece["text"] for piece in row["pieces"] if piece["text"])
+
+
+def test_groups_keep_the_order_and_bound_the_audio_in_memory():
+    lengths = [250.0, 250.0, 250.0, 900.0, 1.0]
+    assert list(flow._groups(lengths)) == [[0, 1], [2], [3], [4]]
