@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tests.models import tiny_base
 from tests.train.tones import department
-
 from tpactl.formats.run import RunConfig
 from tpactl.train.settings import read
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from tests.models import tiny_base
 from tests.train.conftest import quick
-from tests.train.tones import department
-
+from tests.train.tones import department, relabel
 from tpactl.adapters import store
 from tpactl.bases.load import load_base
-from tpactl.errors import InputError, UsageError
+from tpactl.errors import InputError, IntegrityError, UsageError
 from tpactl.formats.run import Event, Run
 from tpactl.train import trained as trained_parts
 from tpactl.train.settings import read
@@ -115,8 +115,8 @@ def test_a_full_run_is_a_base_that_recognises_as_it_did_in_training(taught, tone
 
 
 def test_a_run_that_finds_nothing_better_keeps_the_untrained_state(taught, accent, tmp_path):
-    record = train(accent, quick(taught, "training.learning_rate=1e-12",
-                                 "training.head_learning_rate=1e-12"), tmp_path / "run")  # fmt: skip
+    still = ("training.learning_rate=1e-12", "training.head_learning_rate=1e-12")
+    record = train(accent, quick(taught, *still), tmp_path / "run")
     assert record.best_step == 0
     assert record.best_dev_wer == record.base_dev_wer
     saved = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
@@ -210,14 +210,11 @@ def test_events_stream_to_the_file_and_to_the_callback(taught, accent, tmp_path)
 
 
 def test_utterances_that_cannot_teach_are_left_out_of_training_only(taught, tmp_path):
-    crowded = "a" * 40
     data = department(
         tmp_path / "data",
         texts={"train": ["a b", "ab d", "123", "dab"], "dev": ["a b", "d d", "7"]},
     )
-    # Too short for its transcript: the audio of "dab" with a long text.
-    lines = (data / "train.jsonl").read_text().replace('"text": "dab"', f'"text": "{crowded}"')
-    (data / "train.jsonl").write_text(lines)
+    relabel(data, "train-3", "a" * 40)
     plans = []
     train(data, quick(taught, "training.max_steps=1"), tmp_path / "run",
           on_event=lambda e, p: plans.append(p))  # fmt: skip
@@ -300,3 +297,11 @@ def test_every_family_trains(family, accent, tmp_path):
     record = train(accent, config, tmp_path / "run")
     assert record.cost.steps == 2
     assert all(e["loss"] > 0 for e in events_of(tmp_path / "run") if e["kind"] == "step")
+
+
+def test_a_data_set_changed_by_hand_is_refused(taught, tmp_path):
+    data = department(tmp_path / "data")
+    lines = (data / "train.jsonl").read_text()
+    (data / "train.jsonl").write_text(lines.replace('"text": "', '"text": "b', 1))
+    with pytest.raises(IntegrityError, match="not those that dataset"):
+        train(data, quick(taught), tmp_path / "run")

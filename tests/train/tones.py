@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from tpactl.audio.write import write_flac
-from tpactl.formats.dataset import DataSetCard, SplitSummary, Utterance, digest_of
+from tpactl.formats.dataset import (
+    SPLITS,
+    DataSet,
+    DataSetCard,
+    SplitSummary,
+    Utterance,
+    digest_of,
+)
 from tpactl.formats.files import write_json, write_jsonl
 
 PITCHES = {"a": 300.0, "b": 700.0, "c": 1500.0, "d": 3000.0}
@@ -72,6 +80,17 @@ def department(
         ),
     )
     return folder
+
+
+def relabel(folder: Path, name: str, text: str) -> None:
+    """Give one utterance of a data set another transcript, as if it had been prepared so."""
+    data = DataSet(folder)
+    rows = {split: data.utterances(split) for split in SPLITS}
+    for split, mine in rows.items():
+        rows[split] = [replace(row, text=text) if row.id == name else row for row in mine]
+        write_jsonl(folder / f"{split}.jsonl", rows[split])
+    digest = digest_of((split, row) for split in rows for row in rows[split])
+    write_json(folder / "dataset.json", replace(data.card, digest=digest))
 
 
 def _write(folder: Path, name: str, text: str, seed: int, accent: float) -> Utterance:

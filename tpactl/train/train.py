@@ -11,8 +11,8 @@ from tpactl import __version__
 from tpactl.bases import devices
 from tpactl.bases.base import Base
 from tpactl.bases.load import load_base
-from tpactl.errors import InputError, MachineError
-from tpactl.formats.dataset import DataSet
+from tpactl.errors import InputError, IntegrityError, MachineError
+from tpactl.formats.dataset import SPLITS, DataSet, digest_of
 from tpactl.formats.files import whole_folder
 from tpactl.formats.run import Cost, Event, RunConfig, RunRecord, text_digest
 from tpactl.train import defaults
@@ -52,13 +52,13 @@ def train(
     Raises:
         UsageError: a setting that cannot be.
         InputError: no data set, a split without speech, or a loss that became NaN.
+        IntegrityError: the data set was changed since it was prepared.
         BaseError: the base cannot be loaded or adapted.
         MachineError: device, memory or disk do not suffice.
     """
     check_place(out, force=force)
     dataset = DataSet(data)
-    for split in ("train", "dev"):
-        _refuse_empty(dataset, split)
+    _check_data(dataset)
     device = devices.choose(config.device)
     base = load_base(config.base, device=device)
     try:
@@ -237,12 +237,19 @@ class _Training:
         )
 
 
-def _refuse_empty(dataset: DataSet, split: str) -> None:
-    summary = dataset.card.splits.get(split)
-    if summary is None or summary.utterances == 0:
-        raise InputError(
-            f"{dataset.folder}: the {split} split has no utterances; training needs train and dev",
-            "prepare more recordings, or more speakers, so that every split gets some",
+def _check_data(dataset: DataSet) -> None:
+    rows = {split: dataset.utterances(split) for split in SPLITS}
+    for split in ("train", "dev"):
+        if not rows[split]:
+            raise InputError(
+                f"{dataset.folder}: the {split} split has no utterances; training needs train "
+                "and dev",
+                "prepare more recordings, or more speakers, so that every split gets some",
+            )
+    if digest_of((split, row) for split in SPLITS for row in rows[split]) != dataset.card.digest:
+        raise IntegrityError(
+            f"{dataset.folder}: its .jsonl files are not those that dataset.json describes",
+            "correct the source and prepare it again, so that the run names what it learnt from",
         )
 
 

@@ -1,0 +1,163 @@
+"""``tpactl train``: a data set and a base to a run folder with an adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from tpactl.cli import console
+
+if TYPE_CHECKING:
+    from tpactl.formats.run import RunRecord
+
+
+def train(
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Where the run folder goes.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA|FOLDER",
+            help="A prepared data set, or an audio folder, which is prepared into RUN-data first.",
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BASE", help="starter (the default), a model directory, or HUB_ID[@REVISION]."
+        ),
+    ] = None,
+    method: Annotated[
+        Literal["tpa", "head", "full"] | None,
+        typer.Option(
+            help="tpa (the default): two adapters a block and the CTC head; head: that alone; "
+            "full: every weight."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="RUN.YAML", help="A run file; flags win over it.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Any key of a run file, such as training.patience=8."
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(metavar="N", help="Most passes over the training split.")
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(metavar="N", help="Most updates.")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(metavar="N", help="Stop in good order after so many minutes.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed is another training.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:N or mps.")
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"] | None, typer.Option(help="Of the computation.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run at RUN when the new one is whole.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train an adapter on a frozen base, keeping the step with the lowest dev word error rate.
+
+    What no flag and no run file sets is chosen from the hours of data. RUN/run.yaml holds every
+    setting that was used; training with it gives the same run again. Ctrl-C leaves nothing at RUN.
+
+    Example:
+      tpactl train --data data --base starter --out run
+    """
+    from tpactl.flows.train import train as run_training
+    from tpactl.train.settings import read
+
+    flags: dict[str, Any] = {
+        "data": None if data is None else str(data),
+        "base": base,
+        "method": method,
+        "device": device,
+        "precision": precision,
+        "training.max_epochs": epochs,
+        "training.max_steps": max_steps,
+        "training.max_minutes": max_minutes,
+        "training.seed": seed,
+    }
+    configuration = read(config, flags, settings or [])
+    from tpactl.cli.training_display import TrainingDisplay
+
+    with TrainingDisplay() as display:
+        record = run_training(
+            configuration,
+            out,
+            force=force,
+            on_event=display.on_event,
+            on_progress=display.on_progress,
+        )
+    if json:
+        console.print_json(summary(record, out))
+        return
+    _show(record, out)
+
+
+def summary(record: RunRecord, out: Path) -> dict[str, Any]:
+    """Return what ``--json`` prints; rates are fractions."""
+    cost = record.cost
+    return {
+        "schema_version": 1,
+        "run": str(out.resolve()),
+        "data": record.data_path,
+        "base": record.base_ref,
+        "method": record.config.method,
+        "base_dev_wer": record.base_dev_wer,
+        "best_dev_wer": record.best_dev_wer,
+        "best_step": record.best_step,
+        "steps": cost.steps,
+        "stopped_by": record.stopped_by,
+        "trained_parameters": cost.trained_parameters,
+        "base_parameters": cost.base_parameters,
+        "seconds": cost.seconds,
+        "peak_memory_bytes": cost.peak_memory_bytes,
+        "device": cost.device,
+    }
+
+
+_STOPPED = {
+    "patience": "dev WER got no better",
+    "epochs": "all epochs done",
+    "steps": "all steps done",
+    "minutes": "the time was up",
+    "diverged": "the loss became NaN",
+}
+
+
+def _show(record: RunRecord, out: Path) -> None:
+    cost = record.cost
+    share = cost.trained_parameters / cost.base_parameters
+    console.facts(
+        {
+            "dev WER": f"{record.base_dev_wer:.1%} -> {record.best_dev_wer:.1%} "
+            f"(best step {record.best_step} of {cost.steps}; {_STOPPED[record.stopped_by]})",
+            "trained": f"{cost.trained_parameters:,} parameters, {share:.1%} of the base",
+            "cost": f"{cost.seconds:,.0f} s, {cost.audio_hours_seen * 3600 / cost.seconds:,.0f} "
+            f"s of speech a second, peak memory {cost.peak_memory_bytes / 2**20:,.0f} MiB "
+            f"({cost.device})",
+            "run": str(out),
+        }
+    )
+    if record.best_step == 0:
+        console.warn(
+            "no step was better than the untrained base on dev; the untrained state is saved. "
+            "Try more data, or another training.learning_rate"
+        )
+    console.next_step(
+        f"tpactl eval --data {_shown(record.data_path)} --split test --run {out} --out report"
+    )
+
+
+def _shown(path: str) -> str:
+    """Return ``path`` as one would type it here."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

@@ -1,0 +1,70 @@
+"""Trains on whatever folder is given; a raw department folder is prepared first, beside the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tpactl.errors import InputError, UsageError
+from tpactl.formats.run import RunConfig, RunRecord
+
+if TYPE_CHECKING:
+    from tpactl.train.events import OnEvent
+
+Progress = Callable[[str, int, int], None]
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    *,
+    force: bool = False,
+    on_event: OnEvent | None = None,
+    on_progress: Progress | None = None,
+) -> RunRecord:
+    """Train on ``config.data`` and write the run folder ``out``.
+
+    A folder that is no data set is prepared into ``RUN-data`` beside ``out``. Where that is left
+    from an earlier training, it is brought up to date: no utterance moves between splits, and audio
+    that did not change is not read again.
+
+    Args:
+        config: the run file.
+        out: the run folder.
+        force: replace the run at ``out``.
+        on_event: told of every training event.
+        on_progress: told how preparing and reading go.
+
+    Raises:
+        UsageError: no data was named.
+        TpactlError: as ``prepare`` and ``train`` raise it.
+    """
+    from tpactl.train.save import check_place
+
+    if config.data is None:
+        raise UsageError(
+            "no data given: neither --data nor the key data of the run file",
+            "add --data with a prepared data set or an audio folder",
+        )
+    data = Path(config.data)
+    if not data.exists():
+        raise InputError(f"{data} does not exist", "check the path given to --data")
+    check_place(out, force=force)
+    if not (data / "dataset.json").is_file():
+        data = _prepare(data, beside(out), on_progress)
+    from tpactl.train.train import train as train_on
+
+    return train_on(data, config, out, force=force, on_event=on_event, on_progress=on_progress)
+
+
+def beside(out: Path) -> Path:
+    """Return where the data set of a raw folder goes when the run goes to ``out``."""
+    return out.with_name(out.name + "-data")
+
+
+def _prepare(source: Path, data: Path, on_progress: Progress | None) -> Path:
+    from tpactl.prepare.prepare import prepare
+
+    prepare(source, data, update=data.exists(), on_progress=on_progress)
+    return data
