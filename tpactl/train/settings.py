@@ -21,7 +21,18 @@ from tpactl.formats.run import RunConfig
 
 Tree = dict[str, Any]
 
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``1e-3`` as a number; YAML 1.1 takes it for text, because it has no dot."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text ``1e-3``, which ``_Loader`` would take for a number."""
+
+
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
 
 def read(
@@ -64,7 +75,7 @@ def read(
 
 def write(config: RunConfig) -> str:
     """Return ``config`` as the text of a run file; reading it gives an equal configuration."""
-    body: str = yaml.safe_dump(to_builtins(config), sort_keys=False, allow_unicode=True)
+    body: str = yaml.dump(to_builtins(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return (
         "# Every setting of this run, resolved. Train it again: tpactl train --config THIS\n" + body
     )
@@ -72,7 +83,7 @@ def write(config: RunConfig) -> str:
 
 def _read_yaml(file: Path) -> Tree:
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        tree = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UsageError(
             f"{file}: cannot be read: {error.strerror or error}", "check the path given to --config"
@@ -86,21 +97,12 @@ def _read_yaml(file: Path) -> Tree:
             f"{file}: expected keys such as method and training, found a {type(tree).__name__}",
             "correct the run file",
         )
-    # YAML 1.1 reads 1e-3 as text, because it has no dot; nobody who writes it means text.
-    return {str(key): _numbers(value) for key, value in tree.items()}
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _numbers(inner) for key, inner in value.items()}
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        return float(value)
-    return value
+    return {str(key): value for key, value in tree.items()}
 
 
 def _scalar(text: str) -> Any:
     try:
-        return _numbers(yaml.safe_load(text))
+        return yaml.load(text, _Loader)
     except yaml.YAMLError:
         return text
 

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tpactl.formats.run import RunConfig, TrainingSettings
+from tpactl.train.defaults import AMOUNTS, resolve
+
+LIMITS = {"max_steps", "max_minutes"}
+
+
+@pytest.mark.parametrize("method", ["tpa", "head", "full"])
+@pytest.mark.parametrize("hours", [0.05, 0.5, 3.0, 100.0])
+@pytest.mark.parametrize("parameters", [7_700_000, 1_100_000_000])
+def test_nothing_but_limits_is_left_open(method, hours, parameters):
+    resolved = resolve(RunConfig(method=method), hours=hours, base_parameters=parameters)
+    fields = TrainingSettings.__struct_fields__
+    assert len(fields) > 12
+    unset = {name for name in fields if getattr(resolved.training, name) is None}
+    assert unset == LIMITS
+
+
+def test_what_is_set_stays():
+    given = TrainingSettings(learning_rate=0.5, max_epochs=2.0, spec_augment=False, dropout=True)
+    resolved = resolve(RunConfig(training=given), hours=3.0, base_parameters=10**7).training
+    assert (resolved.learning_rate, resolved.max_epochs) == (0.5, 2.0)
+    assert (resolved.spec_augment, resolved.dropout) == (False, True)
+
+
+def test_an_adapter_learns_faster_than_a_whole_model_and_a_small_base_than_a_large():
+    def rate(method, parameters):
+        config = resolve(RunConfig(method=method), hours=1.0, base_parameters=parameters)
+        return config.training.learning_rate
+
+    assert rate("tpa", 10**7) > rate("full", 10**7) > rate("full", 10**9)
+    assert rate("tpa", 10**9) == 10 * rate("full", 10**9)
+
+
+def test_more_data_need_fewer_epochs_and_larger_batches():
+    assert len(AMOUNTS) == 4
+    for less, more in itertools.pairwise(AMOUNTS):
+        assert less.up_to_hours < more.up_to_hours
+        assert less.max_epochs > more.max_epochs
+        assert less.batch_s < more.batch_s
