@@ -152,6 +152,22 @@ def test_several_adapters_take_turns_on_one_base(base, features):
     assert [a.is_active for a in adapters] == [False, False]
 
 
+def test_an_adapter_made_while_another_is_heard_has_a_head_of_its_own(base, features):
+    alone = attach(base, "tpa", SHAPES[0], seed=2)
+    disturb(alone, 2)
+    expected = logits(base, features)
+    activate(base, None)
+    disturb(attach(base, "tpa", SHAPES[0], seed=1), 1)
+    beside = attach(base, "tpa", SHAPES[0], seed=2)
+    disturb(beside, 2)
+    assert torch.equal(logits(base, features), expected)
+    activate(base, alone)
+    with torch.inference_mode():
+        mask = torch.arange(features.inputs.shape[1])[None] < features.lengths[:, None]
+        out = merge(beside)(features.inputs, attention_mask=mask).logits
+    torch.testing.assert_close(out, expected, atol=2e-5, rtol=0)
+
+
 def test_blocks_are_counted_from_the_audio_and_checked(base):
     adapter = attach(base, "tpa", TPASettings(blocks="upper-half"))
     assert adapter.block_indices == [2]

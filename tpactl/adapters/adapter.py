@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +16,19 @@ from tpactl.bases.base import Base
 from tpactl.bases.blocks import FeedForward
 from tpactl.errors import IntegrityError
 from tpactl.formats.adapter import AdapterConfig, TPASettings
+
+
+@contextmanager
+def base_alone(base: Base) -> Iterator[None]:
+    """Take the active adapter's hooks off ``base`` for a while."""
+    active: Adapter | None = base.active_adapter
+    if active is not None:
+        active.deactivate()
+    try:
+        yield
+    finally:
+        if active is not None:
+            active.activate()
 
 
 class Adapter(nn.Module):
@@ -52,7 +66,9 @@ class Adapter(nn.Module):
         self.settings = settings
         self.block_indices = block_indices
         self.bottlenecks = nn.ModuleList(bottleneck for _, bottleneck in sites)
-        self.head = copy.deepcopy(base.head).float().requires_grad_(True)
+        # Copied while no hook is on it: a copy carries hooks along, and another adapter's head.
+        with base_alone(base):
+            self.head = copy.deepcopy(base.head).float().requires_grad_(True)
         # A tuple hides the base from nn.Module: its tensors are not this module's.
         self._base = (base,)
         self._sites = [site for site, _ in sites]

@@ -12,7 +12,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from tpactl.adapters.adapter import Adapter
+from tpactl.adapters.adapter import Adapter, base_alone
 from tpactl.adapters.bottleneck import ParallelBottleneck
 from tpactl.errors import UsageError
 
@@ -34,14 +34,9 @@ def merge(adapter: Adapter) -> nn.Module:
             "cannot be merged",
             "train with adapter.input=ffn and adapter.activation=ffn, or serve it unmerged",
         )
-    was_active = adapter.is_active
-    adapter.deactivate()
-    try:
+    # A copy carries hooks along, so none may be in place.
+    with base_alone(adapter.base):
         model = copy.deepcopy(adapter.base.model)
-    finally:
-        if was_active:
-            adapter.activate()
-    # A copied base may not carry another adapter's hooks; deactivation above made sure of ours.
     for site, bottleneck in adapter.sites():
         feed_forward = model.get_submodule(site.path)
         names = {id(m): n for n, m in site.module.named_children()}
