@@ -194,6 +194,16 @@ def _webm(content: Buffer) -> str | None:
     return None
 
 
+def _asf(content: Buffer) -> str | None:
+    """WMA: the file's size in its File Properties Object, unless it was broadcast live."""
+    at = content.find(b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65")
+    if at < 0:
+        return "truncated: it ends inside its header"
+    (size,) = struct.unpack("<Q", content[at + 40 : at + 48])
+    (flags,) = struct.unpack("<I", content[at + 88 : at + 92])
+    return None if flags & 1 else _short(size, len(content))
+
+
 def _ebml_number(content: Buffer, position: int) -> tuple[int, int]:
     if position >= len(content) or content[position] == 0:
         raise struct.error("no EBML number")
@@ -216,5 +226,6 @@ _CHECKS: list[tuple[re.Pattern[bytes], Callable[[Buffer], str | None]]] = [
         (rb"MATLAB 5", _matlab5),
         (rb"OggS", ogg.shortfall),
         (rb"\x1a\x45\xdf\xa3", _webm),
+        (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", _asf),
     )
 ]

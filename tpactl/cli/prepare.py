@@ -131,7 +131,7 @@ def _show(card: DataSetCard, out: Path) -> None:
         )
     console.out.print(table)
     console.out.print()
-    console.facts({"data set": str(out), "split by": card.split_by, "digest": card.digest})
+    console.facts({"data set": str(out), "split by": card.split_by, "digest": card.digest[:19]})
     if card.skipped:
         console.warn(f"{len(card.skipped)} bad files were left out:")
         for skipped in card.skipped[:SHOWN_SKIPPED]:

@@ -1,8 +1,8 @@
 """Remember the places of groups that the hash alone does not tell.
 
 Two memories are read: the data set that is updated, and ``tpactl-splits.csv`` in the source,
-written where a small source needed help (see ``docs/decisions/stable-splits.md``). The file is plain, so a
-user may also place a speaker by hand.
+written where a small source needed help (see ``docs/decisions/stable-splits.md``). The file is
+plain, so a user may also place a speaker by hand.
 """
 
 from __future__ import annotations

@@ -51,6 +51,10 @@ class Entry:
     file: str
     """The path as shown: relative to the source."""
     text: str
+    where: str = ""
+    """The file, and the table's row that names it."""
+    key: str = ""
+    """What decides the split where no speaker is known; the same when a file is converted."""
     speaker: str | None = None
     label: str | None = None
     """The source's own name of the split or folder it lies in."""
@@ -184,6 +188,7 @@ def _read_nemo(files: SourceFiles, manifests: list[Path], columns: Columns) -> S
                 replace(
                     made,
                     id=made.id if own else made.id + at,
+                    key=made.key if own else made.key + at,
                     label=made.label if "split" in row.values else label,
                     offset_s=offset,
                     duration_s=duration,
@@ -220,7 +225,8 @@ def _read_pairs(files: SourceFiles) -> Source:
                 )
             )
         else:
-            entries.append(Entry(_stem(shown), path, shown, text, label=_top_folder(shown)))
+            name = _stem(shown)
+            entries.append(Entry(name, path, shown, text, shown, name, label=_top_folder(shown)))
     faults += [
         Skipped(file=files.relative(path), reason="no audio file of that name beside it")
         for path in unused.values()
@@ -254,11 +260,14 @@ def _entry(
     split = values.get("split")
     speaker = clean(_as_text(values[speaker_column])) if speaker_column else ""
     used = used | {text_column, speaker_column or "", id_column or "", "split"}
+    name = clean(_as_text(values[id_column])) if id_column else _stem(shown)
     return Entry(
-        id=clean(_as_text(values[id_column])) if id_column else _stem(shown),
+        id=name,
         path=path,
         file=shown,
         text=clean(text),
+        where=where,
+        key=name,
         speaker=speaker or None,
         label=clean(_as_text(split)) or None if "split" in values else _top_folder(shown),
         metadata={
@@ -331,25 +340,28 @@ def _stem(shown: str) -> str:
 
 
 def _without_duplicates(source: Source) -> Source:
-    """Move utterances that share an id to the faults: all but the first, or all if texts differ."""
+    """Make ids unique; what is listed twice moves to the faults, all of it where texts differ."""
     by_id: defaultdict[str, list[Entry]] = defaultdict(list)
     for entry in source.entries:
         by_id[entry.id].append(entry)
     kept: list[Entry] = []
     for name, same in by_id.items():
-        texts = {entry.text for entry in same}
-        paths = {entry.path for entry in same}
-        if len(same) == 1:
-            kept += same
+        by_path: defaultdict[Path, list[Entry]] = defaultdict(list)
+        for entry in same:
+            by_path[entry.path].append(entry)
+        if len(by_path) > 1 and name not in {_stem(entry.file) for entry in same}:
+            others = ", ".join(sorted({entry.file for entry in same}))
+            reason = f"the id {name!r} belongs to several files: {others}"
+            kept.append(same[0])
+            source.faults += [Skipped(file=entry.where, reason=reason) for entry in same[1:]]
             continue
-        if len(texts) > 1 and len(paths) == 1:
-            reason, bad = f"listed {len(same)} times with different transcripts", same
-        elif len(paths) == 1:
-            reason, bad = "listed more than once", same[1:]
-        else:
-            others = ", ".join(entry.file for entry in same)
-            reason, bad = f"the id {name!r} belongs to several files: {others}", same[1:]
-        kept += [entry for entry in same if all(entry is not one for one in bad)]
-        source.faults += [Skipped(file=entry.file, reason=reason) for entry in bad]
+        for again in by_path.values():
+            bad, reason = again[1:], "listed more than once"
+            if len({entry.text for entry in again}) > 1:
+                bad, reason = again, f"listed {len(again)} times with different transcripts"
+            source.faults += [Skipped(file=entry.where, reason=reason) for entry in bad]
+            good = again[: len(again) - len(bad)]
+            # a.wav and a.mp3: both keep their suffix in the id.
+            kept += [replace(one, id=clean(one.file)) for one in good] if len(by_path) > 1 else good
     source.entries = kept
     return source

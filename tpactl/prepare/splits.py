@@ -204,7 +204,7 @@ def _divide(
     wanted: list[Split] = ["train"]
     wanted += ["dev"] if "dev" in drawn and rule.dev_fraction else []
     wanted += ["test"] if "test" in drawn and rule.test_fraction else []
-    moved = _fill(placed, wanted, fixed=set(known), rule=rule)
+    had_empty = _fill(placed, wanted, fixed=set(known), rule=rule)
     kinds = {group.kind for group in groups}
     made = Assignment(split_by="speaker" if "speaker" in kinds else "utterance")
     made.splits = {entry.id: placed[group_of(entry)] for entry in entries}
@@ -220,7 +220,7 @@ def _divide(
         made.notes.append(
             "one speaker only: split by utterance, so dev and test tell nothing about other voices"
         )
-    if moved or lone:
+    if had_empty or lone:
         made.to_keep = dict(placed)
         if lone:
             made.to_keep |= {Group("speaker", name): EACH for name in speakers}
@@ -244,7 +244,7 @@ def _grouping(
 
     def group_of(entry: Entry) -> Group:
         if rule.split_by == "utterance" or not entry.speaker or entry.speaker in apart:
-            return Group("utterance", entry.id)
+            return Group("utterance", entry.key)
         return Group("speaker", entry.speaker)
 
     return group_of
@@ -253,12 +253,12 @@ def _grouping(
 def _fill(
     placed: dict[Group, Split], wanted: list[Split], fixed: set[Group], rule: SplitRule
 ) -> bool:
-    """Give an empty split the group that is nearest to it by hash; return whether one moved.
+    """Give an empty split the group nearest to it by hash; return whether any split was empty.
 
     Train comes before dev and dev before test where there are too few groups for all. A group
     whose place is fixed from earlier never moves.
     """
-    moved = False
+    had_empty = not set(wanted) <= set(placed.values())
     for rank, split in enumerate(wanted):
         if split in placed.values():
             continue
@@ -279,8 +279,7 @@ def _fill(
             from_train = [group for group in givers if placed[group] == "train"] or givers
             chosen = min(from_train, key=lambda group: (place(rule.seed, group), group))
         placed[chosen] = split
-        moved = True
-    return moved
+    return had_empty
 
 
 def _note_what_is_missing(made: Assignment) -> None:
