@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -35,12 +36,18 @@ COURSE = [
 def shown(monkeypatch):
     def show(**terminal) -> str:
         screen = io.StringIO()
-        err = Console(file=screen, theme=console.THEME, no_color=True, highlight=False, **terminal)
+        err = Console(
+            file=screen,
+            theme=console.THEME,
+            highlight=False,
+            _environ={"TERM": "xterm"},
+            **terminal,
+        )
         monkeypatch.setattr(console, "err", err)
         with TrainingDisplay() as display:
             for event in COURSE:
                 display.on_event(event, PLAN)
-        return screen.getvalue()
+        return re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", screen.getvalue())
 
     return show
 

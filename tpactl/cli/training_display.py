@@ -67,8 +67,8 @@ class TrainingDisplay:
         self._live.update(self._draw(event, plan), refresh=True)
 
     def _draw(self, event: Event, plan: Plan) -> RenderableType:
-        from rich.console import Group
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
         from tpactl.train.events import seconds_left
@@ -88,8 +88,10 @@ class TrainingDisplay:
         line = Text("   ").join(
             Text.assemble((f"{name} ", "quiet"), value) for name, value in figures.items() if value
         )
-        width = min(console.err.width, 76)
-        return Group(ProgressBar(total=1.0, completed=min(done, 1.0), width=width), line)
+        shown = Table.grid()
+        shown.add_row(ProgressBar(completed=100 * min(done, 1.0), width=min(console.err.width, 76)))
+        shown.add_row(line)
+        return shown
 
     def _loss(self) -> str:
         losses = [event.loss for event in self._steps if event.loss is not None]
