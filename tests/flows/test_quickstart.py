@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from integration.department import department
-from models import tiny_base
 
+from tests.integration.department import department
+from tests.models import tiny_base
 from tpactl.errors import InputError
 from tpactl.flows.quickstart import REPORT, STEPS, Plan, quickstart
 from tpactl.formats.run import TrainingSettings
