@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from tpactl.cli.console import ProgressBar
     from tpactl.flows.quickstart import Quickstart, Step
-    from tpactl.formats.report import Report, SystemResult
+    from tpactl.formats.report import Report
 
 OWN_DATA = (
     ("tpactl init DEPARTMENT", "folders, run file and model card to fill in"),
@@ -43,6 +44,10 @@ def quickstart(
     Example:
       tpactl quickstart --workdir tpactl-quickstart
     """
+    # Waiting threads that spin starve each other where the cores are shared: an epoch then takes
+    # many times as long. Read when torch loads its OpenMP, so set before.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
     from tpactl.flows.quickstart import quickstart as run
 
     screen = Screen(silent=json)
@@ -101,7 +106,7 @@ class Screen:
         line.append(step.summary)
         line.append(f"  {step.seconds:.1f} s", "quiet")
         if step.kept:
-            line.append(", kept", "quiet")
+            line.append(", the same again" if step.name == "eval" else ", kept", "quiet")
         console.out.print(line, soft_wrap=True)
 
     def close(self) -> None:
@@ -113,19 +118,23 @@ class Screen:
 
 def show(result: Quickstart, workdir: Path) -> None:
     """Print what came of it."""
+    from tpactl.eval.report import notes, size
+
     outcome, heard = result.outcome, result.heard
     console.out.print()
     console.out.print(systems_table(result.report))
+    for note in notes(result.report):
+        console.warn(note)
     console.out.print()
     console.facts({"said": heard.said, "base hears": heard.base, "adapter hears": heard.adapter})
     console.out.print()
     canary = result.verification.canary
     assert canary is not None
+    apart = f"at most {canary.max_difference:.1g} apart" if canary.max_difference else "bit for bit"
     console.facts(
         {
             "package": f"{outcome.package_path} ({size(outcome.package_bytes)})",
-            "verified": "every digest, the starter base, and the same logits again "
-            f"(at most {canary.max_difference:.1g} apart)",
+            "verified": f"every digest, the starter base, and the same logits again ({apart})",
             "took": f"{outcome.elapsed_s:.0f} s",
         }
     )
@@ -141,32 +150,19 @@ def show(result: Quickstart, workdir: Path) -> None:
 
 def systems_table(report: Report) -> Table:
     """Return the comparison of base, adapter and full fine-tune."""
-    wer = "WER (95 % interval)"
-    figures = ("trained parameters", "file size", "training")
+    from tpactl.eval.report import size, with_interval
+
+    figures = ("WER % (95 %)", "trained parameters", "file size", "training")
     title = f"{report.utterances} test utterances, {report.speakers} voices unheard in training"
-    table = console.table("", wer, *figures, title=title, right=figures)
+    table = console.table("system", *figures, title=title, right=figures)
     names = {"base": "base", "tpa": "TPA adapter", "full": "full fine-tune"}
     for system in report.systems:
-        table.add_row(names.get(system.name, system.name), *_figures(system))
+        trained = system.trained_parameters is not None
+        table.add_row(
+            names.get(system.name, system.name),
+            with_interval(system.wer),
+            f"{system.trained_parameters:,}" if trained else "-",
+            size(system.size_bytes) if system.size_bytes is not None else "-",
+            f"{system.train_seconds:.0f} s" if system.train_seconds is not None else "-",
+        )
     return table
-
-
-def _figures(system: SystemResult) -> list[str]:
-    wer = f"{system.wer.rate:6.1%}"
-    if system.wer.low is not None and system.wer.high is not None:
-        wer += f" ({system.wer.low:.1%} to {system.wer.high:.1%})"
-
-    def shown(value: Any, form: str) -> str:
-        return form if value is not None else "-"
-
-    return [
-        wer,
-        shown(system.trained_parameters, f"{system.trained_parameters or 0:,}"),
-        shown(system.size_bytes, size(system.size_bytes or 0)),
-        shown(system.train_seconds, f"{system.train_seconds or 0:.0f} s"),
-    ]
-
-
-def size(size_bytes: int) -> str:
-    """Return a size as people read it."""
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} kB"
