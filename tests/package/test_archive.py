@@ -174,6 +174,15 @@ def test_bytes_that_fill_up_a_block_are_no_content(good, as_file):
     assert open_package(as_file(padded + rest)).record.name == "warehouse/picking"
 
 
+def test_a_size_beyond_the_file_is_told_with_both_numbers(good, as_file):
+    path = as_file(tar(_members(good), HOSTILE_SIZE))
+    with pytest.raises(IntegrityError, match="claims 8589934591 bytes; 1024 are left"):
+        open_package(path)
+
+
+HOSTILE_SIZE = header("blobs/sha256/" + "0" * 64, 0, size_field=b"77777777777\0")
+
+
 def test_a_file_that_is_not_there_is_bad_input(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         open_package(tmp_path / "absent.tpa")

@@ -299,6 +299,31 @@ def test_json_with_two_meanings_is_refused(kind, good, as_file):
     assert len(BAD_JSON) == 15
 
 
+def test_a_key_twice_is_refused_even_with_the_same_value(good, as_file):
+    members = members_of(good)
+    members["index.json"] = b'{"schemaVersion":2,' + members["index.json"][1:]
+    with pytest.raises(IntegrityError, match="stands there twice"):
+        open_package(as_file(tar(members.items())))
+
+
+def test_a_record_cannot_bring_a_terminal_escape(parts, as_file):
+    def edit(record):
+        record["provenance"]["train_speakers"] = ["ann\x1b[2J"]
+
+    with pytest.raises(IntegrityError, match="control character"):
+        open_package(as_file(reseal(parts, edit_record=edit)))
+
+
+def test_content_that_changes_between_hashing_and_reading_is_caught(good, as_file, monkeypatch):
+    changed = good.replace(b"# warehouse/picking", b"# warehouse/packing")
+    assert changed != good
+    # As if the file had been whole while it was hashed.
+    names = lambda reader, member: "sha256:" + member.name[-64:]  # noqa: E731
+    monkeypatch.setattr("tpactl.package.read._Reader._hash", names)
+    with pytest.raises(IntegrityError, match="changed while it was read"):
+        open_package(as_file(changed))
+
+
 def test_another_serialisation_of_the_same_index_is_the_same_index(good, still, as_file):
     members = members_of(good)
     value = json.loads(members["index.json"])

@@ -335,6 +335,7 @@ def test_package_verify_and_inspect_as_a_user(workplace, tmp_path, monkeypatch, 
     assert cli(["verify", "p.tpa", "--base", base]) == 0
     out = _plain(capsys.readouterr().out)
     assert out.count("✓") == 6
+    assert out.splitlines()[-1].startswith("next:  ")
     assert "verified: warehouse/picking 2.0.0" in out
     assert f"next:  tpactl transcribe AUDIO --base {base} --package p.tpa" in out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +39,8 @@ def inspect(
         console.out.print(package.card, markup=False, soft_wrap=True, end="")
     else:
         _show(package)
-        console.next_step(f"tpactl verify {file} --base {package.record.base_ref}")
+        where = shlex.quote(package.record.base_ref)
+        console.next_step(f"tpactl verify {shlex.quote(str(file))} --base {where}")
 
 
 def parts_table(package: OpenedPackage) -> Table:

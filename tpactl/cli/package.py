@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -101,6 +102,5 @@ def package(
     console.out.print(f"digest  {made.digest}", soft_wrap=True)
     if made.evaluation is None:
         console.warn("this package is unevaluated; --eval DIR puts test results into it")
-    shown_base = base or record.base_ref
-    console.next_step(f"tpactl verify {out} --base {shown_base}")
-    console.next_step(f"tpactl transcribe AUDIO --base {shown_base} --package {out}")
+    where = shlex.quote(base or record.base_ref)
+    console.next_step(f"tpactl verify {shlex.quote(str(out))} --base {where}")

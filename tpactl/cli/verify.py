@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,8 +80,9 @@ def verify(
         return
     console.out.print(Text.assemble(("verified", "best"), f": {record.name} {record.version}"))
     console.out.print(f"digest  {result.package.digest}", soft_wrap=True)
-    if result.base == "not checked":
+    shown = shlex.quote(str(file))
+    if base is None:
         console.warn("the base was not checked; give it with --base")
-        console.next_step(f"tpactl verify {file} --base {record.base_ref}")
+        console.next_step(f"tpactl verify {shown} --base {shlex.quote(record.base_ref)}")
     else:
-        console.next_step(f"tpactl transcribe AUDIO --base {base} --package {file}")
+        console.next_step(f"tpactl transcribe AUDIO --base {shlex.quote(base)} --package {shown}")
