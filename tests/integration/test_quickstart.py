@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +92,27 @@ def test_a_second_run_reuses_what_is_valid_and_measures_the_same(
 
 def test_takes_at_most_three_minutes(runs: list[dict[str, Any]]) -> None:
     assert runs[0]["elapsed_s"] < 180
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tpactl", "quickstart", "--workdir", "work"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    work = tmp_path / "work"
+    deadline = time.monotonic() + 120
+    while not list(work.glob("runs/.building-*")):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "interrupted\n"
+    left = sorted(path.relative_to(work).as_posix() for path in work.glob("*"))
+    assert left == [".quickstart.lock", "data", "quickstart.json", "runs"]
+    assert list((work / "runs").iterdir()) == []
