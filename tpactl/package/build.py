@@ -8,6 +8,7 @@ logits are computed, so their last bits follow the kind of processor; ``reproduc
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -17,7 +18,7 @@ import msgspec
 
 from tpactl.errors import BaseError, InputError, UsageError
 from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE, AdapterConfig
-from tpactl.formats.files import canonical_json, read_json
+from tpactl.formats.files import canonical_json, read_json, to_builtins
 from tpactl.formats.package import (
     CANARY_FILE,
     CARD_FILE,
@@ -299,8 +300,10 @@ def _provenance(run: RunRecord) -> Provenance:
 
 def _readable_json(record: object) -> bytes:
     # Sorted and indented: equal records give equal bytes, and a person can read them.
-    value = msgspec.json.decode(canonical_json(record))
-    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2) + b"\n"
+    text = json.dumps(
+        to_builtins(record), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False
+    )
+    return text.encode() + b"\n"
 
 
 def _write(
