@@ -1,0 +1,61 @@
+"""The fast path gives the logits and the gradients that the hooks give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from models import tiny_base
+
+from tpactl.adapters.attach import attach
+from tpactl.adapters.fast import FastPath, applies
+from tpactl.bases.load import load_base
+from tpactl.formats.adapter import TPASettings
+
+rng = np.random.default_rng(2)
+CASES = [
+    ("tpa", TPASettings(bottleneck_dim=5)),
+    ("tpa", TPASettings(bottleneck_dim=5, scale="learned", blocks="upper-half")),
+    ("tpa", TPASettings(bottleneck_dim=5, scale=4.0, blocks=[0, 2])),
+    ("head", TPASettings()),
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return load_base(str(tiny_base(tmp_path_factory.mktemp("base") / "parakeet")))
+
+
+@pytest.mark.parametrize(("method", "settings"), CASES)
+def test_logits_and_every_gradient_agree_with_the_hooks(base, method, settings):
+    adapter = attach(base, method, settings)
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    assert applies(base, adapter)
+    features = base.features([rng.normal(size=n).astype("float32") for n in (16_000, 7_000)])
+    path = FastPath(base, adapter, max_frames=60)
+
+    def gradients(compute):
+        logits, lengths = compute()
+        valid = torch.arange(logits.shape[1])[None] < lengths[:, None]
+        loss = (logits.log_softmax(-1)[..., 3] * valid).sum()
+        return logits[valid], torch.autograd.grad(loss, list(adapter.parameters()))
+
+    expected, expected_grads = gradients(lambda: base.logits(features))
+    actual, actual_grads = gradients(lambda: path.logits(path.prefix(features)))
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
+    assert len(actual_grads) == len(list(adapter.parameters()))
+    for one, other in zip(actual_grads, expected_grads, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+def test_it_does_not_apply_where_it_would_compute_something_else(base, tmp_path):
+    for settings in (
+        TPASettings(bottleneck_dim=4, input="residual"),
+        TPASettings(bottleneck_dim=4, activation="relu"),
+        TPASettings(bottleneck_dim=4, dropout=0.1),
+    ):
+        assert not applies(base, attach(base, "tpa", settings))
+    lasr = load_base(str(tiny_base(tmp_path / "lasr", "lasr")))
+    assert not applies(lasr, attach(lasr, "tpa", TPASettings()))

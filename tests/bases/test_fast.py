@@ -1,0 +1,95 @@
+"""The rewritten block computes what the reference block does: outputs, gradients, any length."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from models import tiny_base
+
+from tpactl.adapters.attach import activate, attach
+from tpactl.bases.fast.feed_forward import Bottleneck
+from tpactl.bases.fast.parakeet import FastParakeetBlock
+from tpactl.bases.load import load_base
+from tpactl.formats.adapter import TPASettings
+
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 1.5e-2}
+"""Relative, of the norm of the difference."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_base(tmp_path_factory.mktemp("base") / "parakeet")
+
+
+def bottleneck_of(module):
+    return Bottleneck(
+        module.down.weight,
+        module.down.bias,
+        module.up.weight * module.scale,
+        module.up.bias * module.scale,
+    )
+
+
+def relative(actual, expected):
+    return float((actual.float() - expected.float()).norm() / expected.float().norm())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("with_adapter", [True, False])
+def test_outputs_and_gradients_are_the_reference_blocks(folder, dtype, with_adapter):
+    base = load_base(str(folder), dtype=dtype)
+    adapter = attach(base, "tpa", TPASettings(bottleneck_dim=6, scale=2.0), seed=3)
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    if not with_adapter:
+        activate(base, None)
+    encoder = base.model.encoder
+    generator = torch.Generator().manual_seed(5)
+    hidden = torch.randn(3, 21, base.d_model, generator=generator).to(dtype)
+    valid = torch.arange(21)[None] < torch.tensor([21, 13, 5])[:, None]
+    mask = (valid[:, None] & valid[:, :, None])[:, None]
+    block = base.blocks[1]
+    fast = FastParakeetBlock(block, 32, encoder.encode_positions(hidden.new_zeros(1, 32, 1)))
+    first, second = list(adapter.sites())[2][1], list(adapter.sites())[3][1]
+
+    def run(compute):
+        leaf = hidden.clone().requires_grad_(True)
+        out = compute(leaf)
+        weights = torch.sin(torch.arange(out.numel()).reshape(out.shape) * 0.7).to(dtype)
+        trained = [*first.parameters(), *second.parameters()] if with_adapter else []
+        loss = ((out * weights) * valid[..., None]).float().sum()
+        return out, torch.autograd.grad(loss, [leaf, *trained])
+
+    positions = encoder.encode_positions(hidden)
+    expected, expected_grads = run(
+        lambda x: block.module(x, attention_mask=mask, position_embeddings=positions)
+    )
+    pair = (bottleneck_of(first), bottleneck_of(second)) if with_adapter else (None, None)
+    actual, actual_grads = run(lambda x: fast(x, valid, *pair))
+    assert relative(actual[valid], expected[valid]) < TOLERANCE[dtype]
+    assert len(actual_grads) == (9 if with_adapter else 1)
+    for index, (one, other) in enumerate(zip(actual_grads, expected_grads, strict=True)):
+        assert one.dtype == other.dtype
+        assert relative(one, other) < TOLERANCE[dtype] * 3, index
+
+
+def test_padding_reaches_no_valid_frame(folder):
+    base = load_base(str(folder))
+    positions = base.model.encoder.encode_positions(torch.zeros(1, 40, 1))
+    fast = FastParakeetBlock(base.blocks[0], 40, positions)
+    hidden = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 30, 16))).float()
+    alone = fast(hidden[:, :17], torch.ones(1, 17, dtype=torch.bool))
+    padded = fast(hidden, torch.arange(30)[None] < 17)
+    torch.testing.assert_close(padded[:, :17], alone, atol=1e-6, rtol=0)
+
+
+def test_on_an_accelerator_the_shifted_products_are_the_same_convolution(folder):
+    base = load_base(str(folder))
+    positions = base.model.encoder.encode_positions(torch.zeros(1, 8, 1))
+    convolution = FastParakeetBlock(base.blocks[2], 8, positions).convolution
+    gated = torch.randn(2, 9, 16)
+    torch.testing.assert_close(
+        convolution._shifted(gated), convolution._library(gated), atol=1e-6, rtol=0
+    )

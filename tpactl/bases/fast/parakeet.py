@@ -1,0 +1,181 @@
+"""A frozen Parakeet block: one product for q, k and v, BatchNorm folded, positions projected once.
+
+It computes what ``ParakeetEncoderBlock`` computes in ``eval()`` on all valid frames; what padded
+frames hold differs and reaches nothing. ``tests/bases/test_fast.py`` compares both, and gradients.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tpactl.bases.blocks import Block
+from tpactl.bases.fast.feed_forward import Bottleneck, FrozenFeedForward
+
+
+class FastParakeetBlock(nn.Module):
+    """One block with frozen weights, in their own dtype.
+
+    Args:
+        block: the reference block; its tensors are read, shared where they can be, never changed.
+        max_frames: the longest sequence, after subsampling, it will meet.
+        positions: (1, 2 max_frames - 1, d_model), the encoder's encoding of ``max_frames``.
+    """
+
+    def __init__(self, block: Block, max_frames: int, positions: Tensor) -> None:
+        super().__init__()
+        reference: Any = block.module
+        self.feed_forward1 = FrozenFeedForward(block.ffn1.linear_in, block.ffn1.linear_out)
+        self.feed_forward2 = FrozenFeedForward(block.ffn2.linear_in, block.ffn2.linear_out)
+        self.norms = nn.ModuleDict(
+            {
+                "feed_forward1": reference.norm_feed_forward1,
+                "attention": reference.norm_self_att,
+                "convolution": reference.norm_conv,
+                "feed_forward2": reference.norm_feed_forward2,
+                "out": reference.norm_out,
+            }
+        )
+        self.attention = _Attention(reference.self_attn, max_frames, positions)
+        self.convolution = _Convolution(reference.conv)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        valid: Tensor,
+        first: Bottleneck | None = None,
+        second: Bottleneck | None = None,
+    ) -> Tensor:
+        """Return the block's output.
+
+        Args:
+            hidden: (batch, frames, d_model).
+            valid: (batch, frames), bool; false on padding.
+            first: the bottleneck beside the first feed-forward module.
+            second: the one beside the second.
+
+        Returns:
+            Same shape and dtype as ``hidden``.
+        """
+        norms = self.norms
+        hidden = hidden + 0.5 * self.feed_forward1(norms["feed_forward1"](hidden), first)
+        hidden = hidden + self.attention(norms["attention"](hidden), valid)
+        hidden = hidden + self.convolution(norms["convolution"](hidden), valid)
+        hidden = hidden + 0.5 * self.feed_forward2(norms["feed_forward2"](hidden), second)
+        return norms["out"](hidden)
+
+
+class _Attention(nn.Module):
+    """Relative-position attention (Dai et al. 2019, sec. 3.3), what is frozen put together."""
+
+    def __init__(self, reference: Any, max_frames: int, positions: Tensor) -> None:
+        super().__init__()
+        self.heads = int(reference.config.num_attention_heads)
+        self.head_dim = int(reference.head_dim)
+        self.scale = float(reference.scaling)
+        self.max_frames = max_frames
+        projections = (reference.q_proj, reference.k_proj, reference.v_proj)
+        with torch.no_grad():
+            weight = torch.cat([p.weight for p in projections])
+            bias = (
+                torch.cat([p.bias for p in projections])
+                if projections[0].bias is not None
+                else None
+            )
+            # (heads, head_dim, 2 max_frames - 1); a shorter sequence's is a slice of it.
+            relative = reference.relative_k_proj(positions.to(weight.dtype))[0]
+            relative = relative.view(-1, self.heads, self.head_dim).permute(1, 2, 0).contiguous()
+        self.register_buffer("qkv_weight", weight, persistent=False)
+        self.register_buffer("qkv_bias", bias, persistent=False)
+        self.register_buffer("relative", relative, persistent=False)
+        self.register_buffer("bias_u", reference.bias_u.detach()[:, None], persistent=False)
+        self.register_buffer("bias_v", reference.bias_v.detach()[:, None], persistent=False)
+        self.out = reference.o_proj
+        self.qkv_weight: Tensor
+        self.qkv_bias: Tensor | None
+        self.relative: Tensor
+        self.bias_u: Tensor
+        self.bias_v: Tensor
+
+    def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
+        batch, frames, _ = hidden.shape
+        qkv = F.linear(hidden, self.qkv_weight, self.qkv_bias)
+        q, k, v = qkv.view(batch, frames, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        start = self.max_frames - frames
+        relative = self.relative[..., start : start + 2 * frames - 1]
+        bias = _shift(((q + self.bias_v) * self.scale) @ relative)
+        # Padded keys only: what a padded query attends to reaches no valid frame.
+        bias = bias.masked_fill(~valid[:, None, None], torch.finfo(bias.dtype).min)
+        out = F.scaled_dot_product_attention(
+            q + self.bias_u, k, v, attn_mask=bias, scale=self.scale
+        )
+        return self.out(out.transpose(1, 2).reshape(batch, frames, -1))
+
+
+def _shift(scores: Tensor) -> Tensor:
+    """Return ``out[..., i, j] = scores[..., i, T - 1 - i + j]``; (.., T, 2T-1) to (.., T, T)."""
+    batch, heads, frames, positions = scores.shape
+    padded = F.pad(scores, (1, 0)).view(batch, heads, positions + 1, frames)
+    return padded[:, :, 1:].view(batch, heads, frames, positions)[..., :frames]
+
+
+class _Convolution(nn.Module):
+    """The convolution module with BatchNorm folded into the depthwise weights.
+
+    On an accelerator the depthwise convolution is a sum of shifted products, which the compiler
+    fuses; the libraries' depthwise kernels are slower there, and faster on a CPU.
+    """
+
+    def __init__(self, reference: Any) -> None:
+        super().__init__()
+        norm = reference.norm
+        depthwise = reference.depthwise_conv
+        with torch.no_grad():
+            # Folded in float32: a half-precision quotient would lose what the fold is exact in.
+            gain = norm.weight.float() / torch.sqrt(norm.running_var.float() + norm.eps)
+            shift = norm.bias.float() - norm.running_mean.float() * gain
+            if depthwise.bias is not None:
+                shift = shift + depthwise.bias.float() * gain
+            weight = depthwise.weight.squeeze(1).float() * gain[:, None]
+        dtype = depthwise.weight.dtype
+        self.kernel_size = weight.shape[1]
+        self.padding = (self.kernel_size - 1) // 2
+        self.register_buffer("weight", weight.to(dtype), persistent=False)
+        self.register_buffer("shift", shift.to(dtype), persistent=False)
+        for name in ("pointwise_conv1", "pointwise_conv2"):
+            layer = getattr(reference, name)
+            bias = None if layer.bias is None else layer.bias.detach()
+            self.register_buffer(f"{name}_weight", layer.weight.detach()[..., 0], persistent=False)
+            self.register_buffer(f"{name}_bias", bias, persistent=False)
+        self.weight: Tensor
+        self.shift: Tensor
+        self.pointwise_conv1_weight: Tensor
+        self.pointwise_conv1_bias: Tensor | None
+        self.pointwise_conv2_weight: Tensor
+        self.pointwise_conv2_bias: Tensor | None
+
+    def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
+        gated = F.linear(hidden, self.pointwise_conv1_weight, self.pointwise_conv1_bias)
+        gated = F.glu(gated, -1).masked_fill(~valid[..., None], 0)
+        mixed = self._shifted(gated) if gated.is_cuda else self._library(gated)
+        return F.linear(F.silu(mixed), self.pointwise_conv2_weight, self.pointwise_conv2_bias)
+
+    def _shifted(self, gated: Tensor) -> Tensor:
+        frames = gated.shape[1]
+        padded = F.pad(gated, (0, 0, self.padding, self.padding))
+        out = self.shift.expand_as(gated)
+        for tap in range(self.kernel_size):
+            out = out + padded[:, tap : tap + frames] * self.weight[:, tap]
+        return out
+
+    def _library(self, gated: Tensor) -> Tensor:
+        return F.conv1d(
+            gated.transpose(1, 2),
+            self.weight[:, None],
+            self.shift,
+            padding=self.padding,
+            groups=len(self.weight),
+        ).transpose(1, 2)
