@@ -14,7 +14,7 @@ from tpactl.package.read import open_package
 
 PACKAGES = Path(__file__).resolve().parents[1] / "golden" / "packages"
 DIGESTS = {
-    "format-1.tpa": "sha256:0ac7567924de34211b8dc6092e6ccaaf42b03de55d02620b5e251cd8d8830524",
+    "format-1.tpa": "sha256:731d065e6d2d7d72d5ccf4c1aabe80ff7bd9f215195fba6ec06a27bea6245b52",
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tpactl.bases.load import load_base
 from tpactl.cli.app import run as cli
 from tpactl.errors import BaseError, InputError, IntegrityError, UsageError
 from tpactl.formats.adapter import TPASettings
+from tpactl.formats.files import write_json
 from tpactl.package import canary
 from tpactl.package.build import build
 from tpactl.package.read import open_package
@@ -66,6 +68,48 @@ def test_the_right_base_matches_and_the_canary_sings(workplace):
     assert [check.name for check in seen] == [
         "archive", "digests", "format", "adapter", "base", "canary",
     ]  # fmt: skip
+
+
+def test_a_trained_head_alone_is_a_package_too(workplace, tmp_path):
+    base = load_base(str(workplace / "base"))
+    adapter = attach.attach(base, "head", TPASettings())
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter.mul_(1.5)
+    store.save(adapter, tmp_path / "run" / "adapter")
+    attach.activate(base, None)
+    write_run_record(
+        tmp_path / "run",
+        str(base.path),
+        base.identity.digest,
+        adapter.num_parameters,
+        method="head",
+    )
+    out = tmp_path / "head.tpa"
+    made = build(tmp_path / "run", name=NAME, version=VERSION, out=out, base=base).package
+    assert made.config.peft_type == "HEAD"
+    assert "A trained CTC head for" in made.card
+    result = verify(out, str(workplace / "base"))
+    assert result.canary.passed
+    assert result.canary.hears_the_adapter
+
+
+def test_an_untrained_adapter_is_packaged_and_said_to_change_nothing(workplace, tmp_path, capsys):
+    base = load_base(str(workplace / "base"))
+    adapter = attach.attach(base, "tpa", TPASettings(bottleneck_dim=2))
+    store.save(adapter, tmp_path / "run" / "adapter")
+    attach.activate(base, None)
+    record = write_run_record(
+        tmp_path / "run", str(base.path), base.identity.digest, adapter.num_parameters
+    )
+    write_json(tmp_path / "run" / "run.json", msgspec.structs.replace(record, best_step=0))
+    out = str(tmp_path / "a.tpa")
+    command = ["package", str(tmp_path / "run"), "--name", NAME, "--version", VERSION]
+    assert cli([*command, "--out", out]) == 0
+    assert "the adapter is untrained" in capsys.readouterr().err
+    assert cli(["verify", out, "--base", str(workplace / "base")]) == 0
+    assert "the adapter changes nothing" in capsys.readouterr().err
+    assert "**Untrained.**" in open_package(tmp_path / "a.tpa").card
 
 
 def test_the_canarys_path_cannot_change_within_the_tolerance(workplace):

@@ -79,7 +79,7 @@ def _show(package: OpenedPackage) -> None:
         ("base digest", record.base.digest),
         ("adapter", f"{config.peft_type}, {config.num_parameters:,} parameters, "
          f"{len(config.target_modules)} modules and {', '.join(config.modules_to_save)}"),
-        ("trained on", f"{len(made_from.train_audio_digests)} recordings of "
+        ("trained on", f"{len(made_from.train_audio_digests)} recordings, "
          f"{len(made_from.train_speakers)} named speakers, {made_from.data_digest[:19]}"),
         ("training", f"{made_from.train_seconds:.0f} s, best step {made_from.best_step}, dev WER "
          f"{made_from.base_dev_wer:.1%} -> {made_from.best_dev_wer:.1%}"),

@@ -102,5 +102,7 @@ def package(
     console.out.print(f"digest  {made.digest}", soft_wrap=True)
     if made.evaluation is None:
         console.warn("this package is unevaluated; --eval DIR puts test results into it")
+    if record.best_step == 0:
+        console.warn("no step of this run was better than the base alone; the adapter is untrained")
     where = shlex.quote(base or record.base_ref)
     console.next_step(f"tpactl verify {shlex.quote(str(out))} --base {where}")

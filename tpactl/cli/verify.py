@@ -73,6 +73,7 @@ def verify(
                     "frames": canary.frames,
                     "same_path": canary.same_path,
                     "adapter_effect": canary.adapter_effect,
+                    "hears_the_adapter": canary.hears_the_adapter,
                 },
                 "checks": [{"name": c.name, "detail": c.detail} for c in result.checks],
             }
@@ -81,6 +82,8 @@ def verify(
     console.out.print(Text.assemble(("verified", "best"), f": {record.name} {record.version}"))
     console.out.print(f"digest  {result.package.digest}", soft_wrap=True)
     shown = shlex.quote(str(file))
+    if result.canary is not None and not result.canary.hears_the_adapter:
+        console.warn("the adapter changes nothing: with it the base writes what it writes alone")
     if base is None:
         console.warn("the base was not checked; give it with --base")
         console.next_step(f"tpactl verify {shown} --base {shlex.quote(record.base_ref)}")

@@ -64,13 +64,17 @@ class CanaryResult:
     frames: int
     same_path: bool
     adapter_effect: float
-    """Largest difference between logits with the adapter and without it; below the tolerance the
-    canary could not tell whether the adapter is on."""
+    """Largest difference between logits with the adapter and without it."""
 
     @property
     def passed(self) -> bool:
         """Whether this machine computes what the packaging one did."""
         return self.max_difference <= self.tolerance and self.same_path
+
+    @property
+    def hears_the_adapter(self) -> bool:
+        """Whether the canary would fail if the adapter were off."""
+        return self.adapter_effect > 2 * self.tolerance
 
 
 def read(content: bytes) -> Canary:

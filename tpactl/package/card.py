@@ -72,10 +72,17 @@ def _summary(base_ref: str, run: RunRecord) -> str:
         "tpa": "A Two Parallel Adapter and a CTC head",
         "head": "A trained CTC head",
     }[run.config.method]
+    untrained = (
+        "\n**Untrained.** No step of the training was better than the base alone, so the adapter "
+        "changes nothing.\n"
+        if run.best_step == 0
+        else ""
+    )
     return (
         f"{what} for the speech model `{base_ref}`: {run.cost.trained_parameters:,} trained "
         f"parameters beside the {run.cost.base_parameters:,} of the base, which is unchanged and "
         f"not in this package.\n\nIt works on exactly this base: `{run.base_digest}`.\n"
+        f"{untrained}"
     )
 
 
@@ -85,15 +92,20 @@ def _evaluation(report: Report | None) -> str:
             "## Evaluation\n\n**Unevaluated.** No test set was measured for this package. "
             "The dev figures below chose the training step, so they are too good.\n"
         )
-    speakers = f" by {report.speakers} speakers" if report.speakers is not None else ""
+    speakers = "" if report.speakers is None else f" by {_count(report.speakers, 'speaker')}"
+    intervals = (
+        f"Intervals: {report.interval.confidence:.0%}, {report.interval.method}, "
+        f"{report.interval.resamples} resamples by {report.interval.unit}."
+        if any(system.wer.low is not None for system in report.systems)
+        else "Too little speech for intervals."
+    )
     lines = [
         "## Evaluation",
         "",
         f"Split `{report.split}` of `{_one_line(report.data_path)}` (`{report.data_digest}`): "
-        f"{report.utterances} utterances{speakers}, {report.duration_s / 60:.1f} minutes. "
-        f"Text rules: {report.normaliser.name} {report.normaliser.version}. Intervals: "
-        f"{report.interval.confidence:.0%}, {report.interval.method} over "
-        f"{report.interval.resamples} draws by {report.interval.unit}.",
+        f"{_count(report.utterances, 'utterance')}{speakers}, "
+        f"{report.duration_s / 60:.1f} minutes. "
+        f"Text rules: {report.normaliser.name} {report.normaliser.version}. {intervals}",
         "",
         "| System | WER | CER | Substitutions | Deletions | Insertions | Trained parameters |",
         "|---|---|---|---|---|---|---|",
@@ -109,10 +121,11 @@ def _evaluation(report: Report | None) -> str:
 
 
 def _data(run: RunRecord) -> str:
-    speakers = f"{len(run.train_speakers)} speakers" if run.train_speakers else "speakers not named"
+    named = len(run.train_speakers)
+    speakers = _count(named, "speaker") if named else "speakers not named"
     return (
         "## Training data\n\n"
-        f"{len(run.train_audio_digests)} recordings, {speakers}; "
+        f"{_count(len(run.train_audio_digests), 'recording')}, {speakers}; "
         f"data set `{run.data_digest}`. The audio and its words are not in this package; digests "
         "of both are, so that test sets can be checked for overlap.\n"
     )
@@ -153,6 +166,10 @@ def _rate(rate: Rate) -> str:
 
 def _number(value: float | None) -> str:
     return "chosen by tpactl" if value is None else f"{value:g}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _cell(text: str) -> str:
