@@ -106,6 +106,28 @@ def test_ogg_with_a_page_lost_in_the_middle():
     assert "missing" in str(shortfall_of(lost))
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("at", [0.1, 0.2, 0.5, 0.8, 0.99])
+def test_a_damaged_ogg_page_is_noticed_though_decoders_skip_it(tmp_path, subtype, at):
+    content = bytearray(encoded("OGG", subtype, seconds=5))
+    content[int(len(content) * at)] ^= 0xFF
+    path = tmp_path / "damaged.ogg"
+    path.write_bytes(content)
+    with pytest.raises(BadAudioError, match=r"damaged|truncated"):
+        decode(path)
+
+
+def test_a_decoder_that_gives_less_than_declared_is_not_believed(tmp_path, monkeypatch):
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded("WAV"))
+    real = soundfile.SoundFile.read
+    monkeypatch.setattr(
+        soundfile.SoundFile, "read", lambda *given, **named: real(*given, **named)[:-9]
+    )
+    with pytest.raises(BadAudioError, match=r"declares 1\.00 s"):
+        decode(path)
+
+
 def test_bytes_after_an_ogg_stream_do_no_harm():
     assert shortfall_of(encoded("OGG") + b"TAG" + bytes(125)) is None
 

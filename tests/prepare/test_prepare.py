@@ -336,7 +336,8 @@ def test_a_table_leads_to_no_file_outside_the_source(tmp_path):
         table.writelines(f"{name},hello,x\n" for name in names)
         table.write(f"inner.wav,hello,x\n{source / '000-1.wav'},take 1 of 0,spk0\n")
     found = faults(source, tmp_path / "out")
-    assert sum("outside the source" in reason for reason in found.values()) == 4
+    assert sum(reason.startswith("lies outside") for reason in found.values()) == 3
+    assert found["metadata.csv line 10: link.wav"].startswith("a link to a file outside")
     assert sum("leads nowhere" in reason for reason in found.values()) == 1
     assert sum("listed more than once" in reason for reason in found.values()) == 1
     assert "inner" in everything(tmp_path / "out")
@@ -447,6 +448,19 @@ def test_json_rows_that_are_none(tmp_path):
     assert "no text but 7" in found["b.wav (metadata.jsonl line 2)"]
     assert "looked for transcription" in found["c.wav (metadata.jsonl line 3)"]
     assert "Unicode" in found["e.wav (metadata.jsonl line 5)"]
+
+
+def test_names_that_no_terminal_and_no_json_should_meet(tmp_path):
+    source = speakers(tmp_path / "in", 4)
+    Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.wav")).write_bytes(encoded("WAV"))
+    record(source / "red\x1b[31m.wav")
+    found = faults(source, tmp_path / "out")
+    assert found.keys() == {"caf\ufffd.wav", "red\\x1b[31m.wav"}
+
+
+def test_only_tables_and_folders_are_sources(tmp_path):
+    with pytest.raises(InputError, match="neither a folder nor a table"):
+        prepare(record(tmp_path / "a.wav"), tmp_path / "out")
 
 
 def test_a_source_without_transcripts_says_what_was_looked_for(tmp_path):

@@ -1,4 +1,6 @@
-"""Whether an Ogg file (Opus, Vorbis, FLAC, Speex) is whole: its pages, numbers and end marks.
+"""Whether an Ogg file (Opus, Vorbis, FLAC, Speex) is whole: its pages, checksums and end marks.
+
+Decoders drop a page whose checksum is wrong and go on with the next: the audio comes out shorter.
 
 Source: RFC 3533, section 6: page header; the last page of a logical stream carries the flag 0x04.
 """
@@ -7,9 +9,12 @@ from __future__ import annotations
 
 import mmap
 import struct
+import zlib
 
 _HEADER = struct.Struct("<4sBBqIIIB")
 _END = 0x04
+_CHECKSUM = slice(22, 26)
+_BITS_TURNED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 def shortfall(content: mmap.mmap | bytes) -> str | None:
@@ -24,11 +29,16 @@ def shortfall(content: mmap.mmap | bytes) -> str | None:
             break  # a tag or other bytes after the audio
         if position + _HEADER.size > len(content):
             return "truncated: its last Ogg page is cut off"
-        _, _, flags, _, serial, sequence, _, segments = _HEADER.unpack_from(content, position)
+        start = position
+        _, _, flags, _, serial, sequence, checksum, segments = _HEADER.unpack_from(
+            content, position
+        )
         table = content[position + _HEADER.size : position + _HEADER.size + segments]
         position += _HEADER.size + segments + sum(table)
         if len(table) < segments or position > len(content):
             return "truncated: its last Ogg page is cut off"
+        if _checksum(content[start:position]) != checksum:
+            return f"damaged: the checksum of Ogg page {sequence} is wrong"
         if sequence > number.get(serial, -1) + 1:
             return f"damaged: Ogg pages are missing before page {sequence}"
         number[serial] = sequence
@@ -36,3 +46,11 @@ def shortfall(content: mmap.mmap | bytes) -> str | None:
     if not all(ended.values()):
         return "truncated: the Ogg stream has no end mark, so its last part is missing"
     return None
+
+
+def _checksum(page: bytes) -> int:
+    """Return Ogg's CRC-32: zlib's polynomial, but highest bit first and from zero."""
+    blank = bytearray(page)
+    blank[_CHECKSUM] = bytes(4)
+    turned = zlib.crc32(blank.translate(_BITS_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{turned:032b}"[::-1], 2)

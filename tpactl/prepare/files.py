@@ -11,6 +11,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tpactl.errors import InputError
 from tpactl.formats.files import BUILDING_PREFIX
 
 AUDIO_SUFFIXES = frozenset(
@@ -38,7 +39,7 @@ class SourceFiles:
     files: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for folder, folders, names in os.walk(self.root):
+        for folder, folders, names in os.walk(self.root, onerror=_refuse):
             here = Path(folder)
             prepared = here != self.root and "dataset.json" in names
             folders[:] = (
@@ -53,10 +54,9 @@ class SourceFiles:
 
     def relative(self, path: Path) -> str:
         """Return ``path`` as seen from the source, with forward slashes."""
-        try:
-            return path.relative_to(self.root).as_posix()
-        except ValueError:
-            return path.as_posix()
+        inside = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        # A name of bytes that are no UTF-8 could not be stored.
+        return os.fsencode(inside.as_posix()).decode("utf-8", "replace")
 
     def audio(self) -> list[Path]:
         """Return all files whose suffix is one of audio."""
@@ -110,6 +110,13 @@ class SourceFiles:
     def _roots(self) -> list[Path]:
         plain = [self.root] if self.audio_root is None else [self.root, self.audio_root]
         return [Path(os.path.normpath(root)) for root in plain] + self._real_roots
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(
+        f"{error.filename}: cannot be read: {error.strerror or error}",
+        "make the folder readable, or take it out of the source",
+    ) from error
 
 
 def _composed(name: str) -> str:

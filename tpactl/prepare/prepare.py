@@ -38,6 +38,7 @@ from tpactl.formats.files import read_jsonl, whole_folder, write_json, write_jso
 from tpactl.prepare import kept
 from tpactl.prepare.source import Columns, Entry, Source, read_source
 from tpactl.prepare.splits import Assignment, Group, SplitBy, SplitRule, assign
+from tpactl.prepare.text import shown as printable
 
 Progress = Callable[[str, int, int], None]
 
@@ -172,6 +173,11 @@ class _Work:
         """Return the utterances of one audio file; several where a manifest names segments."""
         try:
             state = path.stat()
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror or error}"
+            self.faults.append(Skipped(file=printable(entries[0].file), reason=reason))
+            return []
+        try:
             sources = {entry.id: _source_file(entry, state) for entry in entries}
             made = [self._reuse(entry, sources[entry.id], names[entry.id]) for entry in entries]
             missing = [entry for entry, row in zip(entries, made, strict=True) if row is None]
@@ -185,7 +191,7 @@ class _Work:
                 ]
         except (BadAudioError, MissingDecoderError) as error:
             self.undecodable += isinstance(error, MissingDecoderError)
-            self.faults.append(Skipped(file=entries[0].file, reason=error.reason))
+            self.faults.append(Skipped(file=printable(entries[0].file), reason=error.reason))
             return []
         self.sources.update((row.id, sources[row.id]) for row in done)
         return done
@@ -203,7 +209,7 @@ class _Work:
         if reason is None and float(np.abs(part).max()) <= SILENT_PEAK:
             reason = "silent: no sample above -80 dB of full scale"
         if reason is not None:
-            self.faults.append(Skipped(file=entry.file, reason=reason))
+            self.faults.append(Skipped(file=printable(entry.file), reason=reason))
             return None
         digest = write_flac(self.folder / "audio" / name, part)
         return _utterance(entry, name, len(part) / SAMPLE_RATE, digest)
@@ -306,7 +312,7 @@ def _same_audio(pairs: Iterable[tuple[str, Utterance]]) -> list[str]:
     for split, row in pairs:
         where[row.audio_digest].add(split)
     shared = sum(len(splits) > 1 for splits in where.values())
-    return [f"{shared} recordings occur in more than one split"] if shared else []
+    return [f"recordings in more than one split: {shared}"] if shared else []
 
 
 def _remember(found: Source, assignment: Assignment, seed: int, written: set[str]) -> None:
@@ -345,7 +351,7 @@ def _bad(
 def _all_bad(source: Path, faults: list[Skipped]) -> InputError:
     return InputError(
         f"{source}: no usable utterance",
-        "mend the files below, or check that this is the right folder"
+        "mend the files listed, or check that this is the right folder"
         if faults
         else "put recordings and a metadata.csv (file_name,transcription,speaker) into it",
         [f"{fault.file}: {fault.reason}" for fault in faults],

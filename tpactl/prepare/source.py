@@ -22,12 +22,14 @@ from tpactl.errors import InputError
 from tpactl.formats.dataset import Skipped, Split
 from tpactl.prepare.files import SourceFiles, UnusableNameError
 from tpactl.prepare.text import Row, clean, is_storable, read_text, rows
+from tpactl.prepare.text import shown as printable
 
 TEXT_COLUMNS = ("transcription", "text", "sentence", "transcript")
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
 FILE_COLUMNS = ("file_name", "audio_filepath", "path", "file", "audio", "filename")
 ID_COLUMNS = ("id", "utterance_id", "utt_id")
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
+_MANIFEST_SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
@@ -96,6 +98,11 @@ def read_source(source: Path, columns: Columns, audio_root: Path | None = None) 
             f"{root} is prepared already: it has a dataset.json",
             f"run: tpactl train --data {root} --base starter --out RUN",
         )
+    if not source.is_dir() and source.suffix.lower() not in (".csv", *_MANIFEST_SUFFIXES):
+        raise InputError(
+            f"{source} is neither a folder nor a table (.csv, .jsonl, .json)",
+            "give the folder that holds the recordings and their transcripts",
+        )
     files = SourceFiles(root, audio_root)
     if source.is_dir():
         tables = [path for path in files.files if path.name.lower() in METADATA_NAMES]
@@ -116,7 +123,12 @@ def read_source(source: Path, columns: Columns, audio_root: Path | None = None) 
             f"({len(files.audio())} audio files in it)",
             "write a metadata.csv with the columns file_name,transcription,speaker",
         )
-    return _without_duplicates(found)
+    found = _without_duplicates(found)
+    found.faults = [
+        Skipped(file=printable(fault.file), reason=printable(fault.reason))
+        for fault in found.faults
+    ]
+    return found
 
 
 def _read_audiofolder(files: SourceFiles, tables: list[Path], columns: Columns) -> Source:
@@ -254,7 +266,7 @@ def _entry(
         return Skipped(file=where, reason="the transcript is empty")
     if not isinstance(text, str):
         return Skipped(file=where, reason=f"the transcript is no text but {text!r}"[:80])
-    if not all(is_storable(str(value)) for value in (*values.values(), shown)):
+    if not all(is_storable(part) for name in values for part in (name, _as_text(values[name]))):
         return Skipped(file=where, reason="holds characters that are not valid Unicode")
     id_column = next((name for name in ID_COLUMNS if str(values.get(name) or "").strip()), None)
     split = values.get("split")
@@ -316,7 +328,7 @@ def _seconds(row: Row, name: str) -> float | None:
 
 
 def _is_manifest(path: Path) -> bool:
-    if path.suffix.lower() not in (".json", ".jsonl", ".ndjson"):
+    if path.suffix.lower() not in _MANIFEST_SUFFIXES:
         return False
     with path.open("rb") as file:
         head = file.readline(1 << 20)

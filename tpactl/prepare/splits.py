@@ -128,9 +128,7 @@ def assign(
             entry.label or "no folder" for entry in entries if entry.id not in made.splits
         )
         for label, count in sorted(made.left_out.items()):
-            made.notes.append(
-                f"{count} utterances of {label!r} belong to no split and are left out"
-            )
+            made.notes.append(f"{label}: in no split, left out ({count} utterances)")
     _note_what_is_missing(made)
     _note_shared_speakers(made, entries)
     return made
@@ -212,8 +210,8 @@ def _divide(
     if made.split_by == "speaker" and "utterance" in kinds:
         unknown = sum(not entry.speaker for entry in entries)
         made.notes.append(
-            f"{unknown} utterances name no speaker; each is placed by itself, so their speakers "
-            "may occur in several splits"
+            f"utterances without a speaker: {unknown}; each is placed by itself, so one voice may "
+            "occur in several splits"
         )
     lone = rule.split_by == "auto" and made.split_by == "utterance" and bool(speakers)
     if lone:
@@ -306,6 +304,6 @@ def _note_shared_speakers(made: Assignment, entries: Iterable[Entry]) -> None:
     if shared and len(where) > 1:
         named = ", ".join(shared[:3]) + (" ..." if len(shared) > 3 else "")
         made.notes.append(
-            f"{len(shared)} speakers occur in more than one split ({named}): error rates on dev "
-            "and test will look better than they are"
+            f"speakers in more than one split: {len(shared)} ({named}); error rates on dev and "
+            "test will look better than they are"
         )

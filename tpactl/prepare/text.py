@@ -47,6 +47,14 @@ def is_storable(text: str) -> bool:
     return True
 
 
+def shown(name: str) -> str:
+    """Return ``name`` so that it can be stored and printed: what is not printable is escaped."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in name
+    )
+
+
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, or of a UTF-16 or UTF-32 one that begins with its mark.
 
