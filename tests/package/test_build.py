@@ -25,10 +25,11 @@ from package.builders import (
 )
 
 from tpactl.errors import BaseError, InputError, MachineError, UsageError
+from tpactl.formats.report import Leak
 from tpactl.package import build as build_module
 from tpactl.package import canary
-from tpactl.package.build import build, portable
-from tpactl.package.names import check_name, check_version
+from tpactl.package.build import build
+from tpactl.package.names import check_name, check_version, portable
 from tpactl.package.read import open_package
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -118,6 +119,14 @@ def test_with_an_evaluation_the_card_shows_its_table(still):
     assert made.evaluation.data_path == "data"
     assert "| picking | 25.0% (22.7% to 27.8%) |" in made.card
     assert "nevaluated" not in made.card
+
+
+def test_a_test_that_overlaps_the_training_is_told_in_the_card(still_run, tmp_path):
+    leak = Leak(system="picking", utterances=3, speakers=1, same_text=2, same_audio=0)
+    digest_of_base = still_identity().digest
+    report = write_report(tmp_path / "report", still_run, digest_of_base, leaks=[leak])
+    card = _build(still_run, tmp_path / "a.tpa", evaluation=report).package.card
+    assert "**picking was trained on part of this test**: 3 utterances" in card
 
 
 def test_the_departments_own_words_go_into_the_card(still_run, tmp_path):

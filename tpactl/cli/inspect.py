@@ -108,6 +108,14 @@ def _show_evaluation(report: Report) -> None:
         trained = "" if system.trained_parameters is None else f"{system.trained_parameters:,}"
         table.add_row(Text(system.name), _percent(system.wer), _percent(system.cer), trained)
     console.out.print(table)
+    for leak in report.leaks:
+        console.out.print(
+            f"{leak.system} was trained on part of this test: {leak.utterances} utterances share a "
+            "speaker, words or audio with its training",
+            style="warn",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _percent(rate: Rate) -> str:

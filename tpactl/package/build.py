@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,14 +27,13 @@ from tpactl.formats.package import (
     PackageRecord,
     Provenance,
 )
-from tpactl.formats.report import SCHEMA_VERSION as REPORT_VERSION
-from tpactl.formats.report import Report
 from tpactl.formats.run import Run, RunRecord
 from tpactl.package import canary, layout
+from tpactl.package.agreement import read_evaluation
 from tpactl.package.archive import whole_file, write
 from tpactl.package.card import write_card
-from tpactl.package.names import check_name, check_version
-from tpactl.package.read import OpenedPackage, measured, open_package
+from tpactl.package.names import check_name, check_version, portable
+from tpactl.package.read import OpenedPackage, open_package
 from tpactl.package.strict import has_control_characters
 
 if TYPE_CHECKING:
@@ -180,55 +179,6 @@ def check_out(out: Path, *, force: bool) -> None:
         raise InputError(
             f"{out} exists already", "choose another --out, or replace it with --force"
         )
-
-
-def read_evaluation(folder: Path, record: RunRecord, weights_digest: str) -> Report:
-    """Return the report in ``folder`` without this machine's paths.
-
-    Raises:
-        InputError: no report is there, or it measured another adapter or base.
-    """
-    report = read_json(folder / "report.json", Report)
-    if report.schema_version != REPORT_VERSION:
-        raise InputError(
-            f"{folder / 'report.json'} has schema version {report.schema_version}; "
-            f"this tpactl reads {REPORT_VERSION}",
-            "evaluate again with this version",
-        )
-    faults = []
-    if report.base_digest != record.base_digest:
-        faults.append(
-            f"base: the run's is {record.base_digest[:19]}, measured was {report.base_digest[:19]}"
-        )
-    if not measured(report, weights_digest):
-        others = ", ".join(f"{s.name} ({s.digest[:19]})" for s in report.systems)
-        faults.append(f"adapter: the run's is {weights_digest[:19]}, measured were {others}")
-    if faults:
-        raise InputError(
-            f"{folder} is not the evaluation of this run",
-            "evaluate it: tpactl eval --data DATA --split test --run RUN --out DIR",
-            faults,
-        )
-    return msgspec.structs.replace(
-        report,
-        data_path=portable(report.data_path),
-        base_ref=portable(report.base_ref),
-        systems=[
-            msgspec.structs.replace(system, source=portable(system.source))
-            for system in report.systems
-        ],
-    )
-
-
-def portable(ref: str) -> str:
-    """Return ``ref`` without a machine's folders: hub ids and plain names stay, paths shrink.
-
-    >>> portable("nvidia/parakeet-ctc-1.1b@v1"), portable("/home/me/bases/large/")
-    ('nvidia/parakeet-ctc-1.1b@v1', 'large')
-    """
-    path = PureWindowsPath(ref) if "\\" in ref else PurePosixPath(ref)
-    is_local = path.is_absolute() or bool(path.drive) or ref.startswith((".", "~"))
-    return path.name if is_local or len(path.parts) > 2 else str(path)
 
 
 def _canary_of(

@@ -117,6 +117,13 @@ def _evaluation(report: Report | None) -> str:
             f"| {system.wer.substitutions} | {system.wer.deletions} | {system.wer.insertions} "
             f"| {trained} |"
         )
+    for leak in report.leaks:
+        lines += [
+            "",
+            f"**{_cell(leak.system)} was trained on part of this test**: "
+            f"{_count(leak.utterances, 'utterance')} share a speaker, words or audio with its "
+            "training, so its figures are too good.",
+        ]
     return "\n".join(lines) + "\n"
 
 

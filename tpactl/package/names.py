@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath, PureWindowsPath
 
 from tpactl.errors import UsageError
 
@@ -60,3 +61,14 @@ def check_version(version: str) -> None:
         f"--version is {version!r}; it must be a semantic version X.Y.Z or X.Y.Z-PRERELEASE",
         "for example: --version 1.0.0",
     )
+
+
+def portable(ref: str) -> str:
+    """Return ``ref`` without a machine's folders: hub ids and plain names stay, paths shrink.
+
+    >>> portable("nvidia/parakeet-ctc-1.1b@v1"), portable("/home/me/bases/large/")
+    ('nvidia/parakeet-ctc-1.1b@v1', 'large')
+    """
+    path = PureWindowsPath(ref) if "\\" in ref else PurePosixPath(ref)
+    is_local = path.is_absolute() or bool(path.drive) or ref.startswith((".", "~"))
+    return path.name if is_local or len(path.parts) > 2 else str(path)

@@ -32,6 +32,7 @@ from tpactl.formats.package import (
 )
 from tpactl.formats.report import Report
 from tpactl.package import canary, layout
+from tpactl.package.agreement import check_adapter, measured
 from tpactl.package.archive import Member, scan, whole_file
 from tpactl.package.names import is_name, is_version
 from tpactl.package.strict import (
@@ -41,7 +42,7 @@ from tpactl.package.strict import (
     has_control_characters,
     parse,
 )
-from tpactl.package.tensors import Tensor, read_header
+from tpactl.package.tensors import read_header
 
 _MOST_JSON_BYTES = 64 * 1024 * 1024
 _MOST_INDEX_BYTES = 1024 * 1024
@@ -309,7 +310,7 @@ class _Reader:
         weights = self._blobs[layers[WEIGHTS_FILE].digest]
         self._file.seek(weights.offset)
         tensors = read_header(self._file, weights.size, WEIGHTS_FILE)
-        _check_adapter(config, tensors, record)
+        check_adapter(config, tensors, record)
         evaluation = None
         if EVALUATION_FILE in layers:
             evaluation = self._typed(layers[EVALUATION_FILE], Report, EVALUATION_FILE)
@@ -365,11 +366,6 @@ class _Reader:
         return "sha256:" + digest.hexdigest()
 
 
-def measured(report: Report, weights_digest: str) -> bool:
-    """Return whether ``report`` holds a system with exactly these adapter weights."""
-    return any(system.digest == weights_digest for system in report.systems)
-
-
 def _chunks(file: BinaryIO, member: Member) -> Iterator[bytes]:
     file.seek(member.offset)
     left = member.size
@@ -379,36 +375,6 @@ def _chunks(file: BinaryIO, member: Member) -> Iterator[bytes]:
             raise damaged(member.name, "the file became shorter while it was read")
         left -= len(chunk)
         yield chunk
-
-
-def _check_adapter(config: AdapterConfig, tensors: list[Tensor], record: PackageRecord) -> None:
-    """Raise where configuration, tensors and record do not describe one adapter."""
-    faults = []
-    if config.base_model_digest != record.base.digest:
-        faults.append("base_model_digest is not the base of tpactl.json")
-    if config.num_parameters != record.provenance.trained_parameters:
-        faults.append(
-            f"num_parameters is {config.num_parameters}; "
-            f"tpactl.json says {record.provenance.trained_parameters}"
-        )
-    total = sum(tensor.num_elements for tensor in tensors)
-    if total != config.num_parameters:
-        faults.append(f"num_parameters is {config.num_parameters}; the tensors hold {total}")
-    modules = {f"{module}." for module in (*config.target_modules, *config.modules_to_save)}
-    used = {m for m in modules for tensor in tensors if tensor.name.startswith(m)}
-    faults += [f"no tensor for the module {module[:-1]}" for module in sorted(modules - used)]
-    faults += [
-        f"tensor {tensor.name!r} belongs to no module it names"
-        for tensor in tensors
-        if not any(tensor.name.startswith(module) for module in used)
-    ]
-    faults += [
-        f"tensor {tensor.name!r} has dtype {tensor.dtype}"
-        for tensor in tensors
-        if tensor.dtype not in ("F32", "F16", "BF16")
-    ]
-    if faults:
-        raise _broken(f"{CONFIG_FILE} and {WEIGHTS_FILE} do not belong together", faults)
 
 
 def _broken(problem: str, faults: list[str]) -> IntegrityError:
