@@ -305,3 +305,25 @@ def test_a_data_set_changed_by_hand_is_refused(taught, tmp_path):
     (data / "train.jsonl").write_text(lines.replace('"text": "', '"text": "b', 1))
     with pytest.raises(IntegrityError, match="not those that dataset"):
         train(data, quick(taught), tmp_path / "run")
+
+
+def test_bf16_computation_keeps_trained_tensors_in_float32(taught, accent, tmp_path):
+    config = quick(taught, "precision=bf16", "training.max_epochs=20")
+    record = train(accent, config, tmp_path / "run")
+    saved = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
+    assert record.config.precision == "bf16"
+    assert record.best_dev_wer < record.base_dev_wer
+    # A second training in the same process may want the other precision.
+    assert train(accent, quick(taught, "training.max_steps=1"), tmp_path / "next").cost.steps == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("method", ["tpa", "full"])
+def test_a_gpu_trains_in_bf16_and_reports_its_own_memory(method, taught, accent, tmp_path):
+    config = quick(taught, "device=cuda", f"method={method}", "training.spec_augment=true")
+    record = train(accent, config, tmp_path / "run")
+    assert record.config.precision == "bf16"
+    assert record.best_dev_wer < record.base_dev_wer - 0.1
+    assert record.cost.peak_memory_bytes == torch.cuda.max_memory_reserved()
+    assert len([e for e in events_of(tmp_path / "run") if e["kind"] == "step"]) == record.cost.steps
