@@ -69,6 +69,20 @@ class Interval(Record, kw_only=True):
     confidence: float = 0.95
 
 
+class Leak(Record, kw_only=True):
+    """What a system was trained on of the audio it is tested on, by the digests its run stored."""
+
+    system: str
+    utterances: int
+    """Of the test: they share speaker, text or audio with the training."""
+    speakers: int
+    """Speakers of the test who are also in the training."""
+    same_text: int
+    """Utterances whose words occur in the training."""
+    same_audio: int
+    """Utterances whose very samples occur in the training."""
+
+
 class Report(Record, kw_only=True):
     """``report.json``."""
 
@@ -86,6 +100,8 @@ class Report(Record, kw_only=True):
     base_ref: str
     base_digest: str
     systems: list[SystemResult]
+    leaks: list[Leak] = []
+    """Of each system that shares something with the test; its figures flatter it."""
     device: str
 
 

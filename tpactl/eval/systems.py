@@ -1,0 +1,159 @@
+"""What can be compared with a base: runs of ``tpactl train``, adapters out of packages."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tpactl.errors import InputError, UsageError
+from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE
+from tpactl.formats.identity import BaseIdentity
+from tpactl.formats.run import Run
+
+BASE_NAME = "base"
+"""How the base is called beside the systems; no system may take the name."""
+
+
+@dataclass(frozen=True)
+class TrainingContent:
+    """What a system was trained on, as its run or package records it."""
+
+    speakers: frozenset[str]
+    text_digests: frozenset[str]
+    audio_digests: frozenset[str]
+
+
+@dataclass(frozen=True)
+class System:
+    """One trained system.
+
+    Attributes:
+        name: its label in the report.
+        kind: ``full`` is a model of its own; the others are adapters on the base.
+        source: where the user finds it.
+        folder: the adapter's folder, or the model directory of ``full``.
+        digest: of the adapter's weights file, the package's manifest or the model.
+        base_identity: known for packages only; lets a refusal name what differs.
+        size_bytes: what must be stored for it beside the base.
+    """
+
+    name: str
+    kind: Literal["run", "package", "full"]
+    source: str
+    folder: Path
+    digest: str
+    base_ref: str
+    base_digest: str
+    base_identity: BaseIdentity | None
+    trained_parameters: int
+    size_bytes: int
+    train_seconds: float
+    peak_memory_bytes: int | None
+    training: TrainingContent
+
+
+def system_of_run(folder: Path, name: str) -> System:
+    """Return the system that ``tpactl train`` left in ``folder``.
+
+    Raises:
+        InputError: no finished run is there, or its adapter or model is gone.
+    """
+    run = Run(folder)
+    record = run.record
+    is_full = record.config.method == "full"
+    trained = run.model_folder if is_full else run.adapter_folder
+    needed = ("config.json",) if is_full else (CONFIG_FILE, WEIGHTS_FILE)
+    missing = [file for file in needed if not (trained / file).is_file()]
+    if missing:
+        raise InputError(
+            f"{folder} is not whole: {trained.name}/{missing[0]} is missing",
+            "copy the run again, or train again",
+        )
+    return System(
+        name=name,
+        kind="full" if is_full else "run",
+        source=str(folder),
+        folder=trained,
+        digest=_model_digest(trained) if is_full else _file_digest(trained / WEIGHTS_FILE),
+        base_ref=record.base_ref,
+        base_digest=record.base_digest,
+        base_identity=None,
+        trained_parameters=record.cost.trained_parameters,
+        size_bytes=sum(file.stat().st_size for file in trained.rglob("*") if file.is_file()),
+        train_seconds=record.cost.seconds,
+        peak_memory_bytes=record.cost.peak_memory_bytes,
+        training=TrainingContent(
+            frozenset(record.train_speakers),
+            frozenset(record.train_text_digests),
+            frozenset(record.train_audio_digests),
+        ),
+    )
+
+
+def labels(paths: Sequence[Path], given: Sequence[str] = ()) -> list[str]:
+    """Return one label a path: those ``given``, else folder and file names.
+
+    Where two paths end alike, as many folders in front are added as it takes to tell them apart.
+
+    Raises:
+        UsageError: not one label a path, one twice, one that is the base's, or a path given twice.
+    """
+    if given:
+        if len(given) != len(paths):
+            raise UsageError(
+                f"{len(given)} names for {len(paths)} systems",
+                "give --name once for each --run, then for each --package, in their order",
+            )
+        names = list(given)
+    else:
+        names = _shortest([path.resolve() for path in paths])
+    _refuse_twice(paths, names, given)
+    return names
+
+
+def _shortest(paths: list[Path]) -> list[str]:
+    names = []
+    for path in paths:
+        others = [other for other in paths if other != path]
+        depth = 1
+        while depth < len(path.parts) and any(
+            _tail(o, depth) == _tail(path, depth) for o in others
+        ):
+            depth += 1
+        names.append(_tail(path, depth))
+    return names
+
+
+def _tail(path: Path, depth: int) -> str:
+    return Path(*path.parts[-depth:]).as_posix()
+
+
+def _refuse_twice(paths: Sequence[Path], names: list[str], given: Sequence[str]) -> None:
+    for number, name in enumerate(names):
+        if not name.strip():
+            raise UsageError("a name is empty", "give --name a word")
+        if name == BASE_NAME:
+            raise UsageError(
+                f"{paths[number]}: the name {BASE_NAME!r} belongs to the base",
+                "give the systems other names with --name",
+            )
+        if name in names[:number]:
+            first = paths[names.index(name)]
+            raise UsageError(
+                f"{first} and {paths[number]} are both called {name!r}",
+                "give each its own --name" if given else "give each system once",
+            )
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _model_digest(folder: Path) -> str:
+    from tpactl.bases.identity import fingerprint
+
+    return fingerprint(folder).digest
