@@ -6,14 +6,14 @@ from typing import Any
 
 import typer
 
-from tpactl.cli.app import COMMANDS, _exists, app, load
+from tpactl.cli.app import COMMANDS, app, load
 from tpactl.cli.help import split_docstring
 
 
 def commands() -> dict[tuple[str, ...], Any]:
     """Return every command by its words after ``tpactl``; the program itself is ``()``."""
     found: dict[tuple[str, ...], Any] = {(): typer.main.get_command(app)}
-    for name in filter(_exists, COMMANDS):
+    for name in COMMANDS:
         command = load(name)
         found[(name,)] = command
         for child, subcommand in getattr(command, "commands", {}).items():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import importlib.util
 import os
 import signal
 import sys
@@ -61,7 +60,7 @@ class Program(Group):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the command names in the order of the help."""
-        return [name for name in COMMANDS if _exists(name)]
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command, or ``None`` where there is none of that name."""
@@ -259,7 +258,3 @@ def _reader_gone() -> int:
 
 def _terminate(number: int, frame: object) -> None:
     raise Terminated
-
-
-def _exists(name: str) -> bool:
-    return importlib.util.find_spec(f"tpactl.cli.{name}") is not None

@@ -36,9 +36,12 @@ def render(command: Any, context: Any) -> str:
         sections: dict[str, list[tuple[str, str]]] = {}
         for part in command.get_params(context):
             row = part.get_help_record(context)
-            if row:
-                title = "Arguments" if part.param_type_name == "argument" else "Options"
-                sections.setdefault(title, []).append(row)
+            if row and part.param_type_name == "argument":
+                # Its name says what it is; the type behind it would only repeat that.
+                sections.setdefault("Arguments", []).append((row[0].partition(" <")[0], row[1]))
+            elif row:
+                name = row[0].replace(" range>", ">")
+                sections.setdefault("Options", []).append((name, row[1]))
         if isinstance(command, TyperGroup):
             for name in command.list_commands(context):
                 child = command.get_command(context, name)

@@ -19,8 +19,9 @@ def prepare(
     source: Annotated[
         Path,
         typer.Argument(
+            metavar="SOURCE",
             help="A folder with metadata.csv or metadata.jsonl, with name.wav and name.txt pairs, "
-            "or with NeMo manifests; or one manifest."
+            "or with NeMo manifests; or one manifest.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DATA", help="Where the data set goes.")],
