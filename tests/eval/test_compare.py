@@ -132,6 +132,15 @@ def test_empty_and_foreign_references_are_counted_not_fatal(room, tmp_path):
     assert "3 of 6 references have no words" in (out / "report.md").read_text()
 
 
+def test_numbers_joined_by_the_normaliser_are_noted(room, tmp_path):
+    data = write_data(tmp_path / "digits", ["nine one oh two", "call seven six", "dock"] * 2)
+    for normaliser, joined in (("whisper-english", True), ("whisper-basic", False)):
+        out = tmp_path / normaliser
+        compare(data, "test", str(room.base), out=out, normaliser=normaliser)
+        note = "whisper-english makes 8 words of the references' 16"
+        assert (note in (out / "report.md").read_text()) is joined
+
+
 def test_a_test_set_of_silence_alone_has_no_crash(room, tmp_path):
     report = compare(write_data(tmp_path / "mute", [""] * 6), "test", str(room.base))
     wer = report.systems[0].wer
@@ -283,21 +292,24 @@ def test_a_run_that_trained_on_the_test_is_reported(room, tmp_path):
 
 
 def test_names_are_the_folders_and_grow_only_where_they_must():
-    paths = [Path("/a/week1/run"), Path("/a/week2/run"), Path("/b/picking.tpa")]
-    assert labels(paths) == ["week1/run", "week2/run", "picking.tpa"]
+    paths = [Path("/a/week1/run"), Path("/a/week2/run"), Path("/b/wide")]
+    assert labels(paths) == ["week1/run", "week2/run", "wide"]
 
 
 @pytest.mark.parametrize(
     ("paths", "given", "problem"),
     [
         (["/a/run", "/a/run"], [], "both called 'run'"),
-        (["/a/base"], [], "belongs to the base"),
-        (["/a/x", "/a/y"], ["one"], "1 names for 2 systems"),
-        (["/a/x", "/a/y"], ["one", "one"], "both called 'one'"),
+        (["/a/x", "/a/y"], ["one"], "1 names for 2 runs"),
+        (["/a/x", "/a/y"], ["one", "one "], "both called 'one'"),
         (["/a/x"], [" "], "a name is empty"),
-        (["/a/x"], ["base"], "belongs to the base"),
     ],
 )
-def test_names_that_cannot_tell_systems_apart_are_refused(paths, given, problem):
+def test_names_that_cannot_tell_runs_apart_are_refused(paths, given, problem):
     with pytest.raises(UsageError, match=problem):
         labels([Path(path) for path in paths], given)
+
+
+def test_the_name_of_the_base_is_taken(room):
+    with pytest.raises(UsageError, match=r"the base and .*tpa are both called 'base'"):
+        compare(room.data, "test", str(room.base), [system_of_run(room.tpa, "base")])

@@ -2,10 +2,12 @@ import json
 
 import pytest
 
-from tests.eval.builders import copy, talking_base
+from tests.eval.builders import copy, talking_base, write_package
+from tpactl.cli import console
 
 
-def test_a_table_of_all_systems_and_the_next_step(tpactl, room, tmp_path):
+def test_a_table_of_all_systems_and_the_next_step(tpactl, room, tmp_path, monkeypatch):
+    monkeypatch.setattr(console.out, "width", 120)
     out = tmp_path / "report"
     done = tpactl(
         "eval", "--data", room.data, "--run", room.tpa, "--run", room.full,
@@ -13,7 +15,7 @@ def test_a_table_of_all_systems_and_the_next_step(tpactl, room, tmp_path):
     )  # fmt: skip
     assert done.exit_code == 0, done.err
     names = [line.split()[0] for line in done.out.splitlines() if line[:1].strip()]
-    assert names[2:6] == ["base", "tpa", "full", "picking.tpa"]
+    assert names[2:6] == ["base", "tpa", "full", "warehouse/picking@1.0.0"]
     assert "whisper-english 1+whisper-normalizer-" in done.out
     # Either adapter may be the best run here; there is one run with an adapter.
     assert (
@@ -24,8 +26,6 @@ def test_a_table_of_all_systems_and_the_next_step(tpactl, room, tmp_path):
 
 
 def test_a_narrow_terminal_gets_one_block_a_system(tpactl, room, monkeypatch):
-    from tpactl.cli import console
-
     monkeypatch.setattr(console.out, "width", 50)
     done = tpactl("eval", "--data", room.data, "--run", room.tpa)
     assert max(map(len, done.out.split("next:")[0].splitlines())) <= 50
@@ -43,14 +43,22 @@ def test_json_is_the_report_and_nothing_else(tpactl, room, tmp_path):
 def test_a_package_measures_as_the_run_it_was_made_of(tpactl, room):
     done = tpactl(
         "eval", "--data", room.data, "--base", room.base, "--package", room.package,
-        "--run", room.tpa, "--name", "as run", "--name", "as package", "--json",
+        "--run", room.tpa, "--name", "as run", "--json",
     )  # fmt: skip
     base, run, package = done.json["systems"]
-    assert (run["name"], package["name"]) == ("as run", "as package")
+    assert (run["name"], package["name"]) == ("as run", "warehouse/picking@1.0.0")
     assert (run["kind"], package["kind"]) == ("run", "package")
     assert package["wer"] == run["wer"] != base["wer"]
     assert package["size_bytes"] == room.package.stat().st_size
     assert package["digest"] != run["digest"]
+
+
+def test_two_packages_of_one_name_and_version_cannot_be_told_apart(tpactl, room, tmp_path):
+    other = write_package(tmp_path / "other.tpa", room.head, room.base)
+    done = tpactl("eval", "--data", room.data, "--base", room.base, "--package", room.package,
+                  "--package", other)  # fmt: skip
+    assert done.exit_code == 2
+    assert f"{room.package} and {other} are both called 'warehouse/picking@1.0.0'" in done.err
 
 
 def test_the_base_alone(tpactl, room):
@@ -93,7 +101,7 @@ def test_the_wrong_base_is_exit_4_and_names_tensors(tpactl, room, tmp_path):
         (["--run", "DATA"], 3, "no finished run"),
         (["--package", "DATA"], 3, "no ordinary file"),
         (["--base", "BASE", "--normaliser", "x"], 2, "unknown normaliser 'x'"),
-        (["--base", "BASE", "--name", "x"], 2, "1 names for 0 systems"),
+        (["--base", "BASE", "--name", "x"], 2, "1 names for 0 runs"),
         (["--base", "BASE", "--out", "DATA"], 3, "is no report"),
         (["--base", "BASE", "--device", "abacus"], 2, "no such device"),
     ],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from tpactl.scoring.intervals import bootstrap
+from tpactl.scoring.intervals import Interval, bootstrap, cluster_totals, resampled_rates
 from tpactl.scoring.wer import Counts
 
 
@@ -41,13 +42,19 @@ class Population:
     def true_rate(self) -> float:
         """Return the rate over two million speakers."""
         errors, words = self.draw(np.random.default_rng(99), 2000, 1000)
-        return errors.sum() / words.sum()
+        return float(errors.sum() / words.sum())
 
 
 def coverage(
-    population: Population, speakers: int, trials: int, *, resamples: int = 2000, seed: int = 1
+    population: Population,
+    speakers: int,
+    trials: int,
+    *,
+    resamples: int = 2000,
+    seed: int = 1,
+    make: Callable[..., Interval | None] = bootstrap,
 ) -> float:
-    """Return in which share of trials the 95 % interval holds the true rate."""
+    """Return in which share of trials the 95 % interval of ``make`` holds the true rate."""
     truth = population.true_rate()
     errors, words = population.draw(np.random.default_rng(seed), trials, speakers)
     held = 0
@@ -56,6 +63,12 @@ def coverage(
             Counts(hits=n - e, substitutions=e)
             for e, n in zip(errors[trial].tolist(), words[trial].tolist(), strict=True)
         ]
-        interval = bootstrap(counts, None, resamples=resamples, seed=trial)
-        held += interval is not None and interval.low <= truth <= interval.high
+        interval = make(counts, None, resamples=resamples, seed=trial)
+        held += bool(interval and interval.low <= truth <= interval.high)
     return held / trials
+
+
+def plain_percentile(counts, clusters, *, resamples: int, seed: int) -> Interval:
+    """Return what ``bootstrap`` is measured against: the 2.5 and 97.5 % points, uncorrected."""
+    rates = resampled_rates(*cluster_totals(counts, clusters), resamples, seed)
+    return Interval(*np.quantile(rates, [0.025, 0.975]))

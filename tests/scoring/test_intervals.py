@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.scoring.speakers import Population, coverage
+from tests.scoring.speakers import Population, coverage, plain_percentile
 from tpactl.scoring.intervals import bootstrap, degrees_of_freedom, student_quantile
 from tpactl.scoring.wer import Counts, rate
 
@@ -120,3 +120,9 @@ def test_intervals_cover_what_they_promise(speakers, shape):
     # tests/bench/interval_coverage.py runs more populations and trials; docs have its table.
     population = Population(0.2, 0.4, 0.6, shape)
     assert 0.92 <= coverage(population, speakers, 500, resamples=1000) <= 0.98
+
+
+def test_a_plain_percentile_interval_would_promise_too_much():
+    # The yardstick must be able to fail: without the corrections eight speakers are too few.
+    population = Population(0.2, 0.4, 0.6, "lognormal")
+    assert coverage(population, 8, 500, resamples=1000, make=plain_percentile) < 0.90

@@ -31,8 +31,8 @@ def eval(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="What to call the systems in the report: once a --run, then once a --package, in "
-            "their order. Default: folder and file names.",
+            help="What to call the runs in the report: once for each --run, in order. Default: "
+            "their folders' names.",
         ),
     ] = None,
     base: Annotated[
@@ -101,6 +101,7 @@ def _show(report: Report) -> None:
 
     if console.out.width >= _WIDTH_OF_TABLE:
         console.out.print(_table(report))
+        console.out.print()
     else:
         for system in report.systems:
             console.facts(dict(zip(("system", *_FIGURES), cells(system), strict=True)))

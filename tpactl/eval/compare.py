@@ -99,10 +99,14 @@ def compare(
 
 
 def _check_names(systems: Sequence[System]) -> None:
-    names = [BASE_NAME, *(system.name for system in systems)]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UsageError(f"two systems are called {twice[0]!r}", "give each its own name")
+    sources = {BASE_NAME: "the base"}
+    for system in systems:
+        if system.name in sources:
+            raise UsageError(
+                f"{sources[system.name]} and {system.source} are both called {system.name!r}",
+                "give each system once; runs can be called otherwise with --name",
+            )
+        sources[system.name] = system.source
 
 
 def _hear_all(

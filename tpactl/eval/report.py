@@ -9,6 +9,9 @@ from tpactl.errors import InputError
 from tpactl.formats.files import whole_folder, write_bytes, write_json, write_jsonl
 from tpactl.formats.report import Rate, Report, SystemResult, UtteranceResult
 
+_JOINED = 0.8
+"""Fewer words than this share of the references' own are worth a note."""
+
 
 def check_place(out: Path, *, force: bool) -> None:
     """Refuse, before any work, an ``out`` that cannot become a report.
@@ -39,10 +42,11 @@ def write(
 
 def markdown(report: Report) -> str:
     """Return the report as a page of Markdown: a table, and how its figures were made."""
-    head = "| system | WER % | CER % | S / D / I | RTF | trained parameters | size |"
-    rows = [head, "|---|---|---|---|---|---|---|"]
+    head = "| system | WER % | CER % | S / D / I | RTF | trained parameters | size | raw WER % |"
+    rows = [head, "|---" * 8 + "|"]
     for system in report.systems:
-        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells(system))} |")
+        row = [*cells(system), with_interval(system.raw_wer)]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
     lines = [f"# Evaluation on {report.split}", "", *rows, ""]
     for note in notes(report):
         lines += [note, ""]
@@ -103,20 +107,29 @@ def notes(report: Report) -> list[str]:
     """Return, one sentence each, what whoever reads the figures must know."""
     found = []
     for leak in report.leaks:
-        ways = [
+        shared = [
             f"{leak.speakers} speakers" if leak.speakers else "",
             f"the words of {leak.same_text}" if leak.same_text else "",
-            f"the audio of {leak.same_audio}" if leak.same_audio else "",
+            f"the very audio of {leak.same_audio}" if leak.same_audio else "",
         ]
         found.append(
             f"{leak.system} was trained on part of this test: {leak.utterances} of "
-            f"{report.utterances} utterances share {', '.join(filter(None, ways))}; "
-            "its figures flatter it."
+            f"{report.utterances} utterances occur in its training "
+            f"({', '.join(filter(None, shared))}); its figures flatter it."
         )
     if report.empty_references:
         found.append(
             f"{report.empty_references} of {report.utterances} references have no words under "
             f"{report.normaliser.name}; whatever is heard there counts as insertions."
+        )
+    words, raw_words = (
+        r.reference_length for r in (report.systems[0].wer, report.systems[0].raw_wer)
+    )
+    if words < _JOINED * raw_words:
+        found.append(
+            f"{report.normaliser.name} makes {words} words of the references' {raw_words}: digits "
+            "read one by one become one word, so one wrong digit counts as a wrong number. "
+            "whisper-basic counts each word as it was said."
         )
     if report.systems[0].wer.low is None:
         found.append(

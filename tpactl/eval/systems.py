@@ -93,24 +93,31 @@ def system_of_run(folder: Path, name: str) -> System:
     )
 
 
-def labels(paths: Sequence[Path], given: Sequence[str] = ()) -> list[str]:
-    """Return one label a path: those ``given``, else folder and file names.
+def labels(runs: Sequence[Path], given: Sequence[str] = ()) -> list[str]:
+    """Return one label a run: those ``given``, in the order of the runs, else the folders' names.
 
-    Where two paths end alike, as many folders in front are added as it takes to tell them apart.
+    Where two folders are called alike, as many folders in front are added as it takes to tell them
+    apart.
 
     Raises:
-        UsageError: not one label a path, one twice, one that is the base's, or a path given twice.
+        UsageError: not one label a run, an empty one, one twice, or a run given twice.
     """
-    if given:
-        if len(given) != len(paths):
-            raise UsageError(
-                f"{len(given)} names for {len(paths)} systems",
-                "give --name once for each --run, then for each --package, in their order",
-            )
-        names = list(given)
+    if not given:
+        names = _shortest([run.resolve() for run in runs])
+    elif len(given) == len(runs):
+        names = [name.strip() for name in given]
     else:
-        names = _shortest([path.resolve() for path in paths])
-    _refuse_twice(paths, names, given)
+        raise UsageError(
+            f"{len(given)} names for {len(runs)} runs", "give --name once for each --run, in order"
+        )
+    for number, name in enumerate(names):
+        if not name:
+            raise UsageError("a name is empty", "give --name a word")
+        if name in names[:number]:
+            raise UsageError(
+                f"{runs[names.index(name)]} and {runs[number]} are both called {name!r}",
+                "give each its own --name" if given else "give each run once",
+            )
     return names
 
 
@@ -129,23 +136,6 @@ def _shortest(paths: list[Path]) -> list[str]:
 
 def _tail(path: Path, depth: int) -> str:
     return Path(*path.parts[-depth:]).as_posix()
-
-
-def _refuse_twice(paths: Sequence[Path], names: list[str], given: Sequence[str]) -> None:
-    for number, name in enumerate(names):
-        if not name.strip():
-            raise UsageError("a name is empty", "give --name a word")
-        if name == BASE_NAME:
-            raise UsageError(
-                f"{paths[number]}: the name {BASE_NAME!r} belongs to the base",
-                "give the systems other names with --name",
-            )
-        if name in names[:number]:
-            first = paths[names.index(name)]
-            raise UsageError(
-                f"{first} and {paths[number]} are both called {name!r}",
-                "give each its own --name" if given else "give each system once",
-            )
 
 
 def _file_digest(path: Path) -> str:

@@ -36,7 +36,8 @@ def compare(
         base_ref: ``None`` takes the base of the first run or package.
         runs: folders of ``tpactl train``, of any method.
         packages: ``.tpa`` files; each is checked whole before anything is loaded.
-        names: labels of the runs, then of the packages; empty takes their folder and file names.
+        names: labels of the runs, in their order; empty takes their folders' names. A package is
+            called by its own name and version.
         out: a folder for the report.
         normaliser: by which rules texts are made comparable.
         device: auto, cpu, cuda, ...
@@ -48,8 +49,7 @@ def compare(
         InputError, BaseError, IntegrityError: as ``tpactl.eval.compare.compare`` and
             ``tpactl.package.read.open_package``.
     """
-    given = labels([*runs, *packages], names)
-    with _systems(runs, packages, given) as systems:
+    with _systems(runs, packages, labels(runs, names)) as systems:
         return room.compare(
             data,
             split,
@@ -86,21 +86,21 @@ def _systems(
 ) -> Iterator[list[System]]:
     """Yield the systems; the adapters of packages lie in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tpactl-") as scratch:
-        systems = [system_of_run(run, name) for run, name in zip(runs, names, strict=False)]
-        for number, (file, name) in enumerate(zip(packages, names[len(runs) :], strict=True)):
+        systems = [system_of_run(run, name) for run, name in zip(runs, names, strict=True)]
+        for number, file in enumerate(packages):
             folder = Path(scratch) / str(number)
             folder.mkdir()
-            systems.append(_system_of_package(file, name, folder))
+            systems.append(_system_of_package(file, folder))
         yield systems
 
 
-def _system_of_package(file: Path, name: str, folder: Path) -> System:
+def _system_of_package(file: Path, folder: Path) -> System:
     from tpactl.package.read import open_package
 
     package = open_package(file)
     record, provenance = package.record, package.record.provenance
     return System(
-        name=name,
+        name=f"{record.name}@{record.version}",
         kind="package",
         source=str(file),
         folder=package.extract(folder),

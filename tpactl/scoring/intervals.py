@@ -78,7 +78,7 @@ def bootstrap(
         # No resample can show an error either. The exact bound for "none seen in N words" can.
         return Interval(0.0, min(1.0, -math.log((1 - confidence) / 2) / float(lengths.sum())))
 
-    rates = _resampled_rates(errors, lengths, resamples, seed)
+    rates = resampled_rates(errors, lengths, resamples, seed)
     t = student_quantile(confidence, degrees_of_freedom(lengths))
     reach = t * math.sqrt(spoken / (spoken - 1))
     low, high = np.quantile(rates, _percentiles(rates, errors, lengths, reach))
@@ -126,7 +126,7 @@ def cluster_totals(
     return errors, lengths
 
 
-def _resampled_rates(errors: Floats, lengths: Floats, resamples: int, seed: int) -> Floats:
+def resampled_rates(errors: Floats, lengths: Floats, resamples: int, seed: int) -> Floats:
     """Return the rate of each resample; draws without a single reference word are left out."""
     clusters = len(lengths)
     generator = np.random.default_rng(seed)
