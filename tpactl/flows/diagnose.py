@@ -49,6 +49,8 @@ class Check(Record, kw_only=True):
     """``note``: an optional thing is missing or something is scarce; ``broken``: needed."""
     value: str
     fix: str | None = None
+    reason: str | None = None
+    """What the library itself said; for reports, not for the table."""
 
 
 class Diagnosis(Record, kw_only=True):
@@ -106,8 +108,10 @@ def _audio() -> Iterator[Check]:
     try:
         import soundfile
 
-        formats = ", ".join(sorted(soundfile.available_formats()))
-        yield _ok("libsndfile", f"{soundfile.__libsndfile_version__}: {formats}")
+        formats = soundfile.available_formats()
+        common = ", ".join(name for name in ("WAV", "FLAC", "OGG", "MP3") if name in formats)
+        rest = f"{common} and {len(formats) - common.count(',') - 1} more"
+        yield _ok("libsndfile", f"{soundfile.__libsndfile_version__}, reads {rest}")
     except Exception:  # reported by _packages already
         pass
     yield _torchaudio()
@@ -137,7 +141,8 @@ def _torchaudio() -> Check:
     return Check(
         name="torchaudio",
         state="note",
-        value=f"does not load, soxr and tpactl's own code are used instead ({detail})",
+        value="does not load beside this torch; soxr is used instead",
+        reason=detail,
     )
 
 
