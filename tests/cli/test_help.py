@@ -126,3 +126,28 @@ def test_help_takes_less_than_half_a_second():
 
     slow = {path: seconds for path in ALL if (seconds := once(path)) > 0.5}
     assert slow == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("tpactl ", list(COMMANDS)),
+        ("tpactl pre", ["prepare"]),
+        ("tpactl base ", ["show", "fingerprint"]),
+        ("tpactl init --j", ["--json"]),
+    ],
+)
+def test_the_shell_completes_commands_and_options(words, offered):
+    process = subprocess.run(
+        [sys.executable, "-m", "tpactl"],
+        env={
+            **os.environ,
+            "_TPACTL_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.stdout.split() == offered

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -192,3 +194,15 @@ def test_a_long_recording_says_what_its_pieces_say(tpactl, place, tmp_path):
 def test_groups_keep_the_order_and_bound_the_audio_in_memory():
     lengths = [250.0, 250.0, 250.0, 900.0, 1.0]
     assert list(flow._groups(lengths)) == [[0, 1], [2], [3], [4]]
+
+
+def test_no_words_of_a_library_reach_the_user(place):
+    process = subprocess.run(
+        [
+            sys.executable, "-W", "default", "-m", "tpactl", "transcribe", place / "a.wav",
+            "--base", place / "base", "--run", place / "one",
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert process.stderr == ""
+    assert len(process.stdout.splitlines()) == 1
