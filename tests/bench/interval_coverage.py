@@ -2,7 +2,7 @@
 
 python -m tests.bench.interval_coverage [TRIALS]
 
-Prints a Markdown table; about five minutes on one core at 2000 trials.
+Prints a Markdown table; some seven minutes on one core at 2000 trials.
 """
 
 from __future__ import annotations
