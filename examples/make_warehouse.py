@@ -309,9 +309,9 @@ def mu_law(samples: np.ndarray) -> np.ndarray:
 def transmit(samples: np.ndarray, channel: str, rng: np.random.Generator) -> np.ndarray:
     """Return what the other end hears over ``radio``, ``headset`` or ``telephone``."""
     reverberation_s, wet, snr_db = {
-        "radio": (0.30, rng.uniform(0.15, 0.35), rng.uniform(10, 20)),
-        "headset": (0.40, rng.uniform(0.10, 0.25), rng.uniform(8, 20)),
-        "telephone": (0.45, rng.uniform(0.25, 0.50), rng.uniform(10, 20)),
+        "radio": (0.30, rng.uniform(0.10, 0.25), rng.uniform(14, 24)),
+        "headset": (0.40, rng.uniform(0.10, 0.20), rng.uniform(10, 20)),
+        "telephone": (0.40, rng.uniform(0.15, 0.30), rng.uniform(14, 24)),
     }[channel]
     before, after = (int(rng.uniform(0.15, 0.35) * SAMPLE_RATE) for _ in range(2))
     speech = np.pad(in_hall(samples, reverberation_s, wet, rng), (before, after))
@@ -326,7 +326,7 @@ def transmit(samples: np.ndarray, channel: str, rng: np.random.Generator) -> np.
         return mixed
     if channel == "radio":
         # The transmitter's limiter flattens peaks; the receiver hisses a little.
-        mixed = 0.45 * np.tanh(mixed / 0.3)
+        mixed = 0.5 * np.tanh(mixed / 0.45)
         mixed += 0.004 * rng.standard_normal(len(mixed))
     return mu_law(band(mixed, 300, 3400))
 
