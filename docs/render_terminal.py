@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -42,9 +43,9 @@ LIGHT = TerminalTheme(
 THEMES = {"light": LIGHT, "dark": terminal_theme.SVG_EXPORT_THEME}
 
 # The picture loads nothing from anywhere: rich's own format fetches a font.
-FORMAT = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace(
-    "Fira Code,", "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono,"
-)
+FORMAT = re.sub(
+    r"@font-face \{\{.*?\}\}|<!--.*?-->", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL
+).replace("Fira Code,", "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono,")
 
 
 def record(arguments: list[str]) -> Console:
@@ -54,8 +55,7 @@ def record(arguments: list[str]) -> Console:
         highlight=False, emoji=False, color_system="standard",
     )  # fmt: skip
     console.out = screen
-    shown = " ".join(argument for argument in arguments if not argument.startswith("/"))
-    screen.print(Text.assemble(("$ ", "dim"), (f"tpactl {shown}".rstrip(), "bold")))
+    screen.print(Text.assemble(("$ ", "dim"), (" ".join(["tpactl", *arguments]), "bold")))
     code = run(arguments)
     if code:
         sys.exit(code)
@@ -65,10 +65,15 @@ def record(arguments: list[str]) -> Console:
 def main() -> None:
     """Draw the picture that the arguments ask for."""
     name, *arguments = sys.argv[1:] or ["quickstart", "quickstart"]
-    with tempfile.TemporaryDirectory() as folder:
-        FOLDER.mkdir(exist_ok=True)
+    FOLDER.mkdir(exist_ok=True)
+    # A short name: absolute paths are part of the picture.
+    folder = Path(tempfile.gettempdir(), "demo")
+    folder.mkdir()
+    try:
         os.chdir(folder)
         screen = record(arguments)
+    finally:
+        shutil.rmtree(folder)
     for kind, theme in THEMES.items():
         picture = screen.export_svg(
             title="", theme=theme, code_format=FORMAT, unique_id=name, clear=False
