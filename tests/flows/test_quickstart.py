@@ -10,9 +10,11 @@ from tests.integration.department import department
 from tests.models import tiny_base
 from tpactl.errors import InputError
 from tpactl.flows.quickstart import REPORT, STEPS, Plan, quickstart
-from tpactl.formats.run import TrainingSettings
+from tpactl.formats.run import RunConfig, TrainingSettings
 
 FAST = TrainingSettings(max_steps=2, evaluations=1, learning_rate=1e-2)
+ADAPTER = RunConfig(method="tpa", training=FAST)
+FULL = RunConfig(method="full", training=FAST)
 
 
 class Watcher:
@@ -43,7 +45,7 @@ class Watcher:
 def plan(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     source, base = department(folder / "audio", utterances=1), tiny_base(folder / "base")
-    return Plan(department=source, base=str(base), adapter=FAST, full=FAST)
+    return Plan(department=source, base=str(base), adapter=ADAPTER, full=FULL)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,7 @@ def test_a_damaged_package_is_made_again(first, plan):
 
 def test_other_settings_train_again_and_keep_the_data(first, plan):
     folder, _, _ = first
-    other = TrainingSettings(max_steps=1, evaluations=1)
+    other = RunConfig(method="tpa", training=TrainingSettings(max_steps=1, evaluations=1))
     changed = Plan(department=plan.department, base=plan.base, adapter=other, full=plan.full)
     _, watcher = again(folder, changed)
     assert {"prepare", "train full"} <= set(watcher.kept)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from tpactl.flows.parts import Parts, folder_digest, parts_of
+from tpactl.formats.adapter import TPASettings
 from tpactl.formats.dataset import DataSet
 from tpactl.formats.files import BUILDING_PREFIX, Record, to_builtins
 from tpactl.formats.package import SUFFIX
@@ -36,8 +37,21 @@ SCHEMA_VERSION = 1
 STEPS = ("prepare", "train tpa", "train full", "eval", "package", "verify", "transcribe")
 DATA, ADAPTER_RUN, FULL_RUN, REPORT = "data", "runs/tpa", "runs/full", "report"
 
-ADAPTER = TrainingSettings(max_epochs=8, batch_s=30, evaluations=4)
-FULL = TrainingSettings(max_epochs=6, batch_s=30, evaluations=3)
+# Small batches and large learning rates, because a minute holds few steps. tpactl train's own
+# defaults take longer and end lower.
+ADAPTER = RunConfig(
+    method="tpa",
+    adapter=TPASettings(bottleneck_dim=64),
+    training=TrainingSettings(
+        learning_rate=1.2e-2, head_learning_rate=4e-3, max_epochs=10, batch_s=15, evaluations=3
+    ),
+)
+FULL = RunConfig(
+    method="full",
+    training=TrainingSettings(
+        learning_rate=1e-3, head_learning_rate=1e-3, max_epochs=6, batch_s=20, evaluations=3
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +64,8 @@ class Plan:
 
     department: Path = field(default_factory=example_department)
     base: str = "starter"
-    adapter: TrainingSettings = ADAPTER
-    full: TrainingSettings = FULL
+    adapter: RunConfig = ADAPTER
+    full: RunConfig = FULL
     package_name: str = "warehouse/radio"
     package_version: str = "0.1.0"
 
@@ -144,8 +158,8 @@ def quickstart(workdir: Path, *, watcher: Watcher, plan: Plan | None = None) -> 
     with parts_of(workdir, "quickstart") as parts:
         flow = _Flow(plan, parts, watcher)
         flow.prepare()
-        flow.train("train tpa", ADAPTER_RUN, RunConfig(method="tpa", training=plan.adapter))
-        flow.train("train full", FULL_RUN, RunConfig(method="full", training=plan.full))
+        flow.train("train tpa", ADAPTER_RUN, plan.adapter)
+        flow.train("train full", FULL_RUN, plan.full)
         report = flow.evaluate()
         package = flow.package()
         verification = flow.verify()
