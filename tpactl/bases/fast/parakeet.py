@@ -86,7 +86,11 @@ class _Attention(nn.Module):
                 else None
             )
             # (heads, head_dim, 2 max_frames - 1); a shorter sequence's is a slice of it.
-            relative = reference.relative_k_proj(positions.to(weight.dtype))[0]
+            projection = reference.relative_k_proj.weight.float()
+            relative = F.linear(positions[0].float(), projection)
+            # What all positions have in common cancels in the softmax; it may be large, and then
+            # rounding to half precision would cost the part that counts.
+            relative = (relative - relative.mean(0)).to(weight.dtype)
             relative = relative.view(-1, self.heads, self.head_dim).permute(1, 2, 0).contiguous()
         self.register_buffer("qkv_weight", weight, persistent=False)
         self.register_buffer("qkv_bias", bias, persistent=False)
