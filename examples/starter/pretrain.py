@@ -514,7 +514,7 @@ def main() -> None:
             last_saved = last_logged = time.monotonic()
 
     progress.is_over = True
-    size_bytes = write_weights(averaged.model, arguments.out)
+    write_weights(averaged.model, arguments.out)
     print(
         f"[{time.monotonic() - started:6.1f}] EVAL averaged, step {step}:"
         f" {evaluate(averaged.model)}",
@@ -523,7 +523,7 @@ def main() -> None:
     model.eval()
     print(f"[{time.monotonic() - started:6.1f}] EVAL last weights: {evaluate(model)}", flush=True)
     print(
-        f"DONE {step} steps, {seen_s / 3600:.0f} h heard, {arguments.out}: {size_bytes:,} bytes",
+        f"DONE {step} steps, {seen_s / 3600:.0f} h heard, {arguments.out}",
         flush=True,
     )
 
