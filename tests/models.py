@@ -69,9 +69,7 @@ def _lasr():
         num_mel_bins=128,
     )
     size = len(LETTERS) + 1
-    return LasrForCTC(
-        LasrCTCConfig(encoder_config=encoder, vocab_size=size, pad_token_id=size - 1)
-    )
+    return LasrForCTC(LasrCTCConfig(encoder_config=encoder, vocab_size=size, pad_token_id=size - 1))
 
 
 def _wav2vec2_bert():

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,27 @@ def test_what_is_set_stays():
     assert (resolved.spec_augment, resolved.dropout) == (False, True)
 
 
+def test_the_guide_shows_the_defaults_that_the_code_has():
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "train.md").read_text()
+    before = 0.0
+    for amount in AMOUNTS:
+        upper = amount.up_to_hours
+        name = f"up to {upper:g} h" if upper < math.inf else f"more than {before:g} h"
+        speeds = "yes" if amount.speed_perturbation else "no"
+        assert (
+            f"| {name} | {amount.max_epochs:g} | {amount.batch_s:g} | {amount.evaluations} "
+            f"| {speeds} |"
+        ) in guide
+        before = upper
+    for method in ("tpa", "head", "full"):
+        cells = []
+        for parameters in (10**7, 10**9):
+            chosen = resolve(RunConfig(method=method), hours=1.0, base_parameters=parameters)
+            training = chosen.training
+            cells.append(f"{training.learning_rate:g} / {training.head_learning_rate:g}")
+        assert f"| `{method}` | {cells[0]} | {cells[1]} |" in guide
+
+
 def test_an_adapter_learns_faster_than_a_whole_model_and_a_small_base_than_a_large():
     def rate(method, parameters):
         config = resolve(RunConfig(method=method), hours=1.0, base_parameters=parameters)
@@ -37,9 +60,9 @@ def test_an_adapter_learns_faster_than_a_whole_model_and_a_small_base_than_a_lar
     assert rate("tpa", 10**9) == 10 * rate("full", 10**9)
 
 
-def test_more_data_need_fewer_epochs_and_larger_batches():
+def test_more_data_need_no_more_epochs_and_larger_batches():
     assert len(AMOUNTS) == 4
     for less, more in itertools.pairwise(AMOUNTS):
         assert less.up_to_hours < more.up_to_hours
-        assert less.max_epochs > more.max_epochs
+        assert less.max_epochs >= more.max_epochs
         assert less.batch_s < more.batch_s
