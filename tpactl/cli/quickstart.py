@@ -53,8 +53,8 @@ def quickstart(
     screen = Screen(silent=json)
     if not json:
         console.out.print(
-            "A made-up warehouse (synthetic speech) on the starter base, every step in "
-            f"{workdir}. About two minutes.\n",
+            "A made-up warehouse (synthetic speech) on the starter base; two to three minutes.\n"
+            f"Every step in {workdir}\n",
             markup=False,
             soft_wrap=True,
         )
