@@ -17,6 +17,8 @@ FAST = [
     "training.head_learning_rate=5e-3",
     "training.max_epochs=40",
     "training.patience=100",
+    "training.spec_augment=false",
+    "training.speed_perturbation=false",
     "adapter.bottleneck_dim=16",
     "device=cpu",
 ]
