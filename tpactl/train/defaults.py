@@ -40,7 +40,7 @@ _RATES: dict[tuple[Method, bool], tuple[float, float]] = {
     ("tpa", False): (1e-3, 5e-4),
     ("head", True): (8e-3, 8e-3),
     ("head", False): (1e-3, 1e-3),
-    ("full", True): (1e-3, 1e-3),
+    ("full", True): (5e-4, 5e-4),
     ("full", False): (1e-4, 1e-4),
 }
 """(method, base is small) to the learning rates of the body and of the head.
