@@ -43,7 +43,7 @@ ADAPTER = RunConfig(
     method="tpa",
     adapter=TPASettings(bottleneck_dim=64),
     training=TrainingSettings(
-        learning_rate=1.2e-2, head_learning_rate=4e-3, max_epochs=10, batch_s=15, evaluations=3
+        learning_rate=1.2e-2, head_learning_rate=4e-3, max_epochs=8, batch_s=15, evaluations=3
     ),
 )
 FULL = RunConfig(
