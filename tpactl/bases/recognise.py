@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,7 @@ import torch
 
 from tpactl.audio.decode import decode
 from tpactl.bases.base import Base, Features
-
-Progress = Callable[[str, int, int], None]
-"""(stage, done, total)."""
+from tpactl.formats.progress import Progress
 
 BATCH_S = 120.0
 """Seconds of audio a batch, padding included."""

@@ -7,7 +7,7 @@ Reads a prepared data set, the base, adapters and models; writes ``report.json``
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,12 @@ from tpactl.eval.report import check_place, write
 from tpactl.eval.systems import BASE_NAME, System
 from tpactl.eval.testset import TestSet, read_test_set
 from tpactl.formats.identity import differences
+from tpactl.formats.progress import Progress
 from tpactl.formats.report import Normaliser, Report, SystemResult
 from tpactl.scoring.normalise import DEFAULT, get_normaliser
 
 if TYPE_CHECKING:
     from tpactl.bases.base import Base
-
-Progress = Callable[[str, int, int], None]
-"""(stage, done, total)."""
 
 
 def compare(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tpactl.errors import InputError, UsageError
+from tpactl.formats.progress import Progress
 from tpactl.formats.run import RunConfig, RunRecord
 
 if TYPE_CHECKING:
     from tpactl.train.events import OnEvent
-
-Progress = Callable[[str, int, int], None]
 
 
 def train(

@@ -25,7 +25,7 @@ from tpactl.formats.run import Run
 if TYPE_CHECKING:
     from tpactl.adapters.adapter import Adapter
     from tpactl.bases.base import Base
-    from tpactl.bases.recognise import Progress
+    from tpactl.formats.progress import Progress
 
 SCHEMA_VERSION = 1
 

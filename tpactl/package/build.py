@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from tpactl.formats.package import (
     PackageRecord,
     Provenance,
 )
+from tpactl.formats.progress import Progress
 from tpactl.formats.run import Run, RunRecord
 from tpactl.package import canary, layout
 from tpactl.package.agreement import read_evaluation
@@ -39,7 +39,6 @@ from tpactl.package.strict import has_control_characters
 if TYPE_CHECKING:
     from tpactl.bases.base import Base
 
-Progress = Callable[[str, int, int], None]
 _MOST_CARD_BYTES = 1024 * 1024
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,12 +35,11 @@ from tpactl.formats.dataset import (
     digest_of,
 )
 from tpactl.formats.files import read_jsonl, whole_folder, write_json, write_jsonl
+from tpactl.formats.progress import Progress
 from tpactl.prepare import kept
 from tpactl.prepare.source import Columns, Entry, Source, read_source
 from tpactl.prepare.splits import Assignment, Group, SplitBy, SplitRule, assign
 from tpactl.prepare.text import shown as printable
-
-Progress = Callable[[str, int, int], None]
 
 SHORTEST_S = 0.1
 """No word fits into less, and a feature extractor's window hardly does."""

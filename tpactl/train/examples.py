@@ -6,7 +6,7 @@ anything while they fit into memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,10 +17,8 @@ from torch import Tensor
 from tpactl.audio.decode import decode
 from tpactl.bases.base import SAMPLE_RATE, Base
 from tpactl.formats.dataset import DataSet
+from tpactl.formats.progress import Progress
 from tpactl.train.augment import at_speed
-
-Progress = Callable[[str, int, int], None]
-"""(stage, done, total)."""
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from tpactl.bases.load import load_base
 from tpactl.errors import InputError, IntegrityError, MachineError
 from tpactl.formats.dataset import SPLITS, DataSet, digest_of
 from tpactl.formats.files import whole_folder
+from tpactl.formats.progress import Progress
 from tpactl.formats.run import Cost, Event, RunConfig, RunRecord, text_digest
 from tpactl.train import defaults
 from tpactl.train.batches import Course
 from tpactl.train.cost import Meter, cpu_threads
 from tpactl.train.device import choose_precision, make_accelerator
 from tpactl.train.events import EventLog, OnEvent, Plan
-from tpactl.train.examples import LeftOut, Progress, Split, read_split, unwritable_characters
+from tpactl.train.examples import LeftOut, Split, read_split, unwritable_characters
 from tpactl.train.loop import Fit, Loop
 from tpactl.train.save import check_place, environment, save_record
 from tpactl.train.schedule import Schedule
