@@ -21,7 +21,7 @@ SHAPES = [
     TPASettings(bottleneck_dim=4),
     TPASettings(bottleneck_dim=4, input="residual", activation="relu", scale=4.0),
     TPASettings(bottleneck_dim=3, scale="learned", blocks="upper-half", dropout=0.2),
-    TPASettings(bottleneck_dim=2, activation="gelu", blocks=[0, 2]),
+    TPASettings(bottleneck_dim=2, activation="gelu", blocks=[0, 2], initialisation="kaiming"),
 ]
 CASES = [("tpa", shape) for shape in SHAPES] + [("head", TPASettings())]
 rng = np.random.default_rng(1)
@@ -216,6 +216,27 @@ def test_a_configuration_that_contradicts_itself_is_refused(base, tmp_path):
     path.write_text(json.dumps(config))
     with pytest.raises(IntegrityError, match="target_modules"):
         store.load(base, tmp_path)
+
+
+def test_the_initialisation_sets_the_range_of_the_first_layer_and_is_stored(base, tmp_path):
+    largest = {}
+    for start in ("uniform", "kaiming"):
+        adapter = attach(base, "tpa", TPASettings(bottleneck_dim=64, initialisation=start))
+        down = torch.cat([bottleneck.down.weight for _, bottleneck in adapter.sites()])
+        largest[start] = float(down.detach().abs().max()) * base.d_model**0.5
+        store.save(adapter, tmp_path / start)
+        assert store.load(base, tmp_path / start).settings.initialisation == start
+    assert largest["uniform"] == pytest.approx(1, abs=0.01)
+    assert largest["kaiming"] == pytest.approx(6**0.5, abs=0.01)
+
+
+def test_an_adapter_of_an_earlier_version_without_an_initialisation_loads(base, tmp_path):
+    store.save(attach(base, "tpa", SHAPES[0]), tmp_path)
+    path = tmp_path / "adapter_config.json"
+    config = json.loads(path.read_text())
+    del config["initialisation"]
+    path.write_text(json.dumps(config))
+    assert store.load(base, tmp_path).settings.initialisation == "uniform"
 
 
 def test_an_unknown_method_names_the_known_ones(base):

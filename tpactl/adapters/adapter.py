@@ -130,6 +130,7 @@ class Adapter(nn.Module):
                 "activation": self.settings.activation,
                 "scale": self.settings.scale,
                 "adapter_dropout": self.settings.dropout,
+                "initialisation": self.settings.initialisation,
                 "blocks": self.block_indices,
             }
         return AdapterConfig(

@@ -8,6 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+BOUNDS = {"uniform": 1.0, "kaiming": 6**0.5}
+"""How ``W_down`` may start: uniform within this many times ``1/sqrt(d_model)``.
+
+Source: ``kaiming`` He et al. 2015, arXiv:1502.01852, eq. 10 for ReLU, as a uniform distribution.
+"""
+
 
 class ParallelBottleneck(nn.Module):
     """``s * (W_up act(W_down u + b_down) + b_up)``; zero for every ``u`` until it is trained.
@@ -18,9 +24,10 @@ class ParallelBottleneck(nn.Module):
         activation: of the bottleneck.
         scale: the factor ``s``, or ``"learned"`` for one trained scalar that starts at 1.
         dropout: on the bottleneck, in training mode only.
+        initialisation: the range of the uniform ``W_down``, see ``BOUNDS``.
         generator: source of the random ``W_down``.
 
-    ``W_down`` starts uniform within ``1/sqrt(d_model)``; ``W_up`` and both biases start at zero.
+    ``W_up`` and both biases start at zero.
 
     Source: Chen et al. 2023, arXiv:2306.08131; He et al. 2022, arXiv:2110.04366, eq. 5.
     """
@@ -33,6 +40,7 @@ class ParallelBottleneck(nn.Module):
         activation: Callable[[Tensor], Tensor],
         scale: float | str,
         dropout: float,
+        initialisation: str,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
@@ -44,7 +52,7 @@ class ParallelBottleneck(nn.Module):
         self.dropout = dropout
         # Not registered: it belongs to the base or is a function, and has nothing to save.
         self._activation = (activation,)
-        bound = d_model**-0.5
+        bound = BOUNDS[initialisation] * d_model**-0.5
         with torch.no_grad():
             self.down.weight.uniform_(-bound, bound, generator=generator)
             for zero in (self.down.bias, self.up.weight, self.up.bias):

@@ -105,6 +105,7 @@ def _settings(config: AdapterConfig, folder: Path) -> TPASettings:
         "activation": config.activation,
         "scale": config.scale,
         "dropout": config.adapter_dropout,
+        "initialisation": config.initialisation or "uniform",
         "blocks": config.blocks,
     }
     missing = [key for key, value in stored.items() if value is None]

@@ -71,6 +71,7 @@ def build(base: Base, settings: TPASettings, name: str, seed: int) -> Adapter:
             activation=site.activation if own else _ACTIVATIONS[settings.activation],
             scale=settings.scale,
             dropout=settings.dropout,
+            initialisation=settings.initialisation,
             generator=generator,
         )
 

@@ -31,6 +31,9 @@ class TPASettings(Record, kw_only=True):
     scale: float | Literal["learned"] = 1.0
     """Factor on the adapter's output; ``learned`` trains one scalar a site, starting at 1."""
     dropout: float = 0.0
+    initialisation: Literal["uniform", "kaiming"] = "uniform"
+    """Of ``W_down``: uniform within ``1/sqrt(d_model)``, or within ``sqrt(6/d_model)`` (He et al.
+    2015, arXiv:1502.01852), 2.4 times as wide. Both biases and ``W_up`` start at zero."""
     blocks: list[int] | Literal["all", "upper-half", "upper-quarter"] = "all"
     """Which blocks, counted from 0 at the audio side."""
 
@@ -59,5 +62,7 @@ class AdapterConfig(Record, kw_only=True):
     activation: str | None = None
     scale: float | Literal["learned"] | None = None
     adapter_dropout: float | None = None
+    initialisation: str | None = None
+    """Absent from the files of earlier versions, which knew ``uniform`` alone."""
     blocks: list[int] = []
     num_parameters: int
