@@ -13,6 +13,7 @@ import zlib
 
 _HEADER = struct.Struct("<4sBBqIIIB")
 _END = 0x04
+_SERIAL = slice(14, 18)
 _CHECKSUM = slice(22, 26)
 _BITS_TURNED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
@@ -48,7 +49,31 @@ def shortfall(content: mmap.mmap | bytes) -> str | None:
     return None
 
 
-def _checksum(page: bytes) -> int:
+def with_serial(content: bytes, serial: int) -> bytes:
+    """Return a whole Ogg stream under another serial number, its checksums made to fit.
+
+    Writers draw the number at random, so that streams can be chained; only it keeps two encodings of
+    the same sound from being the same bytes.
+
+    Args:
+        content: one logical stream, every page whole.
+        serial: 0 to 2^32 - 1.
+    """
+    made = bytearray(content)
+    position = 0
+    while position < len(made):
+        segments = made[position + _HEADER.size - 1]
+        table = made[position + _HEADER.size : position + _HEADER.size + segments]
+        end = position + _HEADER.size + segments + sum(table)
+        page = made[position:end]
+        page[_SERIAL] = serial.to_bytes(4, "little")
+        page[_CHECKSUM] = _checksum(page).to_bytes(4, "little")
+        made[position:end] = page
+        position = end
+    return bytes(made)
+
+
+def _checksum(page: bytes | bytearray) -> int:
     """Return Ogg's CRC-32: zlib's polynomial, but highest bit first and from zero."""
     blank = bytearray(page)
     blank[_CHECKSUM] = bytes(4)
