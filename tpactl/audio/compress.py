@@ -1,4 +1,4 @@
-"""Make speech small enough to travel inside a page: Opus in Ogg, FLAC where it cannot be written."""
+"""Make speech small enough to travel inside a page: Opus in Ogg, or FLAC."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def shortfall(content: mmap.mmap | bytes) -> str | None:
 def with_serial(content: bytes, serial: int) -> bytes:
     """Return a whole Ogg stream under another serial number, its checksums made to fit.
 
-    Writers draw the number at random, so that streams can be chained; only it keeps two encodings of
-    the same sound from being the same bytes.
+    Writers draw the number at random, so that streams can be chained; it alone keeps two encodings
+    of the same sound from being the same bytes.
 
     Args:
         content: one logical stream, every page whole.
