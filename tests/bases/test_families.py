@@ -7,6 +7,7 @@ import pytest
 import torch
 from models import D_MODEL, FAMILIES, NUM_BLOCKS, tiny_base
 
+from tpactl.bases.blocks import LAYERS
 from tpactl.bases.load import load_base
 from tpactl.bases.recognise import plan_batches
 from tpactl.errors import BaseError
@@ -27,6 +28,15 @@ def test_every_block_is_found_from_the_audio_upwards(base):
         assert base.model.get_submodule(block.ffn1.path) is block.ffn1.module
         assert base.model.get_submodule(block.ffn2.path) is block.ffn2.module
         assert block.ffn1.module is not block.ffn2.module
+        for name in ("ffn1", "attention", "conv", "ffn2", "block"):
+            site = block.site(name)
+            assert base.model.get_submodule(site.path) is site.module
+            assert isinstance(site.norm, torch.nn.LayerNorm)
+        assert tuple(block.layers) == LAYERS
+        for layer in block.layers.values():
+            assert base.model.get_submodule(layer.path) is layer.module
+        paths = {layer.path for layer in block.layers.values()}
+        assert len(paths) == len(LAYERS) == 10
     assert base.d_model == D_MODEL
 
 

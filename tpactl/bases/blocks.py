@@ -1,28 +1,54 @@
-"""Where in a base an adapter goes: its Conformer blocks and their two feed-forward modules."""
+"""Where in a base an adapter goes: its Conformer blocks, their modules and linear layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
 from torch import Tensor, nn
 
 from tpactl.errors import BaseError
 
+LAYERS = (
+    "ffn1.in", "ffn1.out",
+    "attention.q", "attention.k", "attention.v", "attention.o",
+    "conv.in", "conv.out",
+    "ffn2.in", "ffn2.out",
+)  # fmt: skip
+"""Every linear layer of a block by tpactl's name, in the order of the computation; the two of the
+convolution module are pointwise convolutions."""
+
 
 @dataclass(frozen=True)
-class FeedForward:
-    """One feed-forward module of a block: ``linear_out(activation(linear_in(norm(x))))``."""
+class Site:
+    """A module of a block to whose output an adapter may add."""
 
     path: str
     """Exact module path inside the model, such as ``encoder.layers.0.feed_forward1``."""
     module: nn.Module
     norm: nn.Module
-    """The layer norm in front of it; its input is the block's residual stream."""
+    """The layer norm whose input is the block's residual stream: in front of a module, and at the
+    end of a whole block."""
+
+
+@dataclass(frozen=True)
+class FeedForward(Site):
+    """One feed-forward module of a block: ``linear_out(activation(linear_in(norm(x))))``."""
+
     linear_in: nn.Linear
     linear_out: nn.Linear
     activation: nn.Module | Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer or pointwise convolution of a block."""
+
+    path: str
+    """Exact module path inside the model."""
+    module: nn.Linear | nn.Conv1d
 
 
 @dataclass(frozen=True)
@@ -32,7 +58,18 @@ class Block:
     path: str
     module: nn.Module
     ffn1: FeedForward
+    attention: Site
+    conv: Site
     ffn2: FeedForward
+    output: Site
+    """The whole block."""
+    layers: dict[str, Layer]
+    """By the names of ``LAYERS``."""
+
+    def site(self, name: str) -> Site:
+        """Return the site by its name in settings: ``ffn1`` to ``ffn2``, or ``block``."""
+        found: Site = getattr(self, "output" if name == "block" else name)
+        return found
 
 
 @dataclass(frozen=True)
@@ -40,24 +77,55 @@ class Family:
     """How one model family names the parts of its Conformer blocks.
 
     Blocks are found by structure: every module that owns all the named parts is one. So a model
-    class that tpactl has never met works when it is built from a known family's blocks.
+    class that tpactl has never met works when it is built from a known family's blocks. Names may
+    be dotted, and are those of attributes of a block unless said otherwise.
     """
 
     name: str
     ffn: tuple[str, str]
-    """Attributes of a block: the first and the second feed-forward module."""
-    norms: tuple[str, str]
-    """Attributes of a block: the layer norms in front of them."""
+    """The first and the second feed-forward module."""
+    attention: str
+    conv: str
+    norms: tuple[str, str, str, str]
+    """The layer norms in front of the first feed-forward module, the attention, the convolution
+    and the second feed-forward module."""
+    final_norm: str
+    """The layer norm at the end."""
     linear_in: str
-    """Attributes of a feed-forward module."""
+    """Attribute of a feed-forward module."""
     linear_out: str
+    """Attribute of a feed-forward module."""
     activation: str
+    """Attribute of a feed-forward module."""
+    projections: tuple[str, str, str, str]
+    """Attributes of the attention: query, key, value, output."""
     output_lengths: Callable[[nn.Module, Tensor], Tensor]
     """(model, input lengths) to the number of logit frames; both (batch,)."""
+    pointwise: tuple[str, str] = ("pointwise_conv1", "pointwise_conv2")
+    """Attributes of the convolution module: its first and its last layer."""
     marks: tuple[str, ...] = ()
-    """Further (dotted) attributes that tell its blocks from a family's with the same names."""
+    """Further attributes that tell its blocks from a family's with the same names."""
     padding_leaks: bool = False
     """Its convolutions do not mask padding, so a batch may hold one length only."""
+
+    @property
+    def layers(self) -> dict[str, str]:
+        """Each name of ``LAYERS`` with the dotted attribute of a block."""
+        first, second = self.ffn
+        return dict(
+            zip(
+                LAYERS,
+                (
+                    f"{first}.{self.linear_in}",
+                    f"{first}.{self.linear_out}",
+                    *(f"{self.attention}.{projection}" for projection in self.projections),
+                    *(f"{self.conv}.{layer}" for layer in self.pointwise),
+                    f"{second}.{self.linear_in}",
+                    f"{second}.{self.linear_out}",
+                ),
+                strict=True,
+            )
+        )
 
 
 def find_blocks(model: nn.Module, families: tuple[Family, ...]) -> tuple[Family, list[Block]]:
@@ -83,35 +151,50 @@ def find_blocks(model: nn.Module, families: tuple[Family, ...]) -> tuple[Family,
 
 
 def _has_parts(family: Family, module: nn.Module) -> bool:
-    feed_forwards = [getattr(module, name, None) for name in family.ffn]
-    norms = [getattr(module, name, None) for name in family.norms]
-    inner = (family.linear_in, family.linear_out)
-    if not all(_has(module, mark) for mark in family.marks):
-        return False
-    return all(isinstance(norm, nn.Module) for norm in norms) and all(
-        isinstance(getattr(ffn, name, None), nn.Linear) for ffn in feed_forwards for name in inner
+    norms = [_part(module, name) for name in (*family.norms, family.final_norm)]
+    layers = [_part(module, name) for name in family.layers.values()]
+    return (
+        all(_part(module, mark) is not None for mark in family.marks)
+        and all(isinstance(norm, nn.Module) for norm in norms)
+        and all(isinstance(layer, nn.Linear | nn.Conv1d) for layer in layers)
     )
 
 
-def _has(module: nn.Module, dotted: str) -> bool:
+def _part(module: nn.Module, dotted: str) -> Any:
     try:
-        attrgetter(dotted)(module)
+        return attrgetter(dotted)(module)
     except AttributeError:
-        return False
-    return True
+        return None
 
 
 def _block(family: Family, path: str, module: nn.Module) -> Block:
-    def feed_forward(ffn_name: str, norm_name: str) -> FeedForward:
-        ffn = getattr(module, ffn_name)
+    def site(name: str, norm: str) -> dict[str, Any]:
+        return {
+            "path": f"{path}.{name}",
+            "module": _part(module, name),
+            "norm": _part(module, norm),
+        }
+
+    def feed_forward(name: str, norm: str) -> FeedForward:
+        ffn = getattr(module, name)
         return FeedForward(
-            path=f"{path}.{ffn_name}",
-            module=ffn,
-            norm=getattr(module, norm_name),
+            **site(name, norm),
             linear_in=getattr(ffn, family.linear_in),
             linear_out=getattr(ffn, family.linear_out),
             activation=getattr(ffn, family.activation),
         )
 
-    first, second = zip(family.ffn, family.norms, strict=True)
-    return Block(path, module, feed_forward(*first), feed_forward(*second))
+    before_ffn1, before_attention, before_conv, before_ffn2 = family.norms
+    return Block(
+        path=path,
+        module=module,
+        ffn1=feed_forward(family.ffn[0], before_ffn1),
+        attention=Site(**site(family.attention, before_attention)),
+        conv=Site(**site(family.conv, before_conv)),
+        ffn2=feed_forward(family.ffn[1], before_ffn2),
+        output=Site(path, module, _part(module, family.final_norm)),
+        layers={
+            name: Layer(f"{path}.{dotted}", _part(module, dotted))
+            for name, dotted in family.layers.items()
+        },
+    )

@@ -1,7 +1,7 @@
 """LASR: Parakeet's names in a block, other residual weights, linear layers without bias.
 
-The residual weights are applied outside the feed-forward modules, where an adapter does not reach,
-so it needs nothing of its own; the mark keeps the two families apart.
+The residual weights are applied outside the modules, where an adapter does not reach, so it needs
+nothing of its own; the mark keeps the two families apart.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ def subsampled_lengths(model: nn.Module, num_frames: Tensor) -> Tensor:
 FAMILY = Family(
     name="lasr",
     ffn=("feed_forward1", "feed_forward2"),
-    norms=("norm_feed_forward1", "norm_feed_forward2"),
+    attention="self_attn",
+    conv="conv",
+    norms=("norm_feed_forward1", "norm_self_att", "norm_conv", "norm_feed_forward2"),
+    final_norm="norm_out",
     linear_in="linear1",
     linear_out="linear2",
     activation="activation",
+    projections=("q_proj", "k_proj", "v_proj", "o_proj"),
     output_lengths=subsampled_lengths,
     marks=("feed_forward_residual_weights",),
 )

@@ -17,9 +17,13 @@ def subsampled_lengths(model: nn.Module, num_frames: Tensor) -> Tensor:
 FAMILY = Family(
     name="parakeet",
     ffn=("feed_forward1", "feed_forward2"),
-    norms=("norm_feed_forward1", "norm_feed_forward2"),
+    attention="self_attn",
+    conv="conv",
+    norms=("norm_feed_forward1", "norm_self_att", "norm_conv", "norm_feed_forward2"),
+    final_norm="norm_out",
     linear_in="linear1",
     linear_out="linear2",
     activation="activation",
+    projections=("q_proj", "k_proj", "v_proj", "o_proj"),
     output_lengths=subsampled_lengths,
 )
