@@ -14,13 +14,17 @@ from tpactl.package.read import open_package
 
 PACKAGES = Path(__file__).resolve().parents[1] / "golden" / "packages"
 DIGESTS = {
+    "format-1-report-2.tpa": "sha256:afd9f67267dc470e92cdf6906bf2735023faa6eab2f728918098b0f19c96c5b4",
     "format-1.tpa": "sha256:731d065e6d2d7d72d5ccf4c1aabe80ff7bd9f215195fba6ec06a27bea6245b52",
 }
 
 
+TODAY = "format-1-report-2.tpa"
+
+
 def test_what_is_written_today_is_the_golden_package(tmp_path):
     made = build_still_package(tmp_path)
-    golden = PACKAGES / "format-1.tpa"
+    golden = PACKAGES / TODAY
     if os.environ.get("TPACTL_REFRESH_GOLDEN"):
         golden.write_bytes(made.read_bytes())
         pytest.skip(f"golden package written; its digest is {open_package(golden).digest}")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
 from tpactl.errors import InputError, IntegrityError
 from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE, AdapterConfig
-from tpactl.formats.files import read_json
 from tpactl.formats.package import PackageRecord
-from tpactl.formats.report import SCHEMA_VERSION as REPORT_VERSION
-from tpactl.formats.report import Report
+from tpactl.formats.report import Report, read_report
 from tpactl.formats.run import RunRecord
 from tpactl.package.names import portable
 from tpactl.package.strict import GET_IT_AGAIN
 from tpactl.package.tensors import Tensor
+
+T = TypeVar("T", bound=Any)
 
 
 def check_adapter(config: AdapterConfig, tensors: list[Tensor], record: PackageRecord) -> None:
@@ -65,13 +66,7 @@ def read_evaluation(folder: Path, record: RunRecord, weights_digest: str) -> Rep
     Raises:
         InputError: no report is there, or it measured another adapter or base.
     """
-    report = read_json(folder / "report.json", Report)
-    if report.schema_version != REPORT_VERSION:
-        raise InputError(
-            f"{folder / 'report.json'} has schema version {report.schema_version}; "
-            f"this tpactl reads {REPORT_VERSION}",
-            "evaluate again with this version",
-        )
+    report = read_report(folder)
     faults = []
     if report.base_digest != record.base_digest:
         faults.append(
@@ -94,4 +89,12 @@ def read_evaluation(folder: Path, record: RunRecord, weights_digest: str) -> Rep
             msgspec.structs.replace(system, source=portable(system.source))
             for system in report.systems
         ],
+        general=_portable_path(report.general, "data_path"),
+        glossary=_portable_path(report.glossary, "path"),
     )
+
+
+def _portable_path(record: T, key: str) -> T:
+    if record is None:
+        return record
+    return msgspec.structs.replace(record, **{key: portable(getattr(record, key))})
