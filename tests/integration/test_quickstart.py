@@ -115,7 +115,7 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     )
     work = tmp_path / "work"
     deadline = time.monotonic() + 120
-    while not list(work.glob("runs/.building-*")):
+    while not list(work.glob("runs/*.unfinished")):
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -164,7 +164,7 @@ def wait_for_step(folder: Path) -> None:
     """Return when a training below ``folder`` has made a few steps."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for events in folder.glob(".building-*/events.jsonl"):
+        for events in folder.glob("*.unfinished/events.jsonl"):
             lines = [json.loads(line) for line in events.read_text().splitlines()[:-1]]
             if sum(line["kind"] == "step" for line in lines) > 3:
                 return

@@ -192,8 +192,7 @@ def test_events_stream_to_the_file_and_to_the_callback(taught, accent, tmp_path)
     plans = set()
 
     def listen(event, plan):
-        building = [p for p in tmp_path.iterdir() if p.name.startswith(".building-")]
-        lines = (building[0] / "events.jsonl").read_text().splitlines()
+        lines = (tmp_path / "run.unfinished" / "events.jsonl").read_text().splitlines()
         told.append(event)
         plans.add((plan.total_steps, plan.trained_parameters))
         assert len(lines) == len(told)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tpactl.cli import console
+from tpactl.cli import console, processes
 
 if TYPE_CHECKING:
     from tpactl.formats.run import RunRecord
@@ -59,19 +59,32 @@ def train(
         Literal["auto", "fp32", "bf16"] | None, typer.Option(help="Of the computation.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the run at RUN when the new one is whole.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace the run at RUN when the new one is whole; throw away an unfinished one.",
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on from the last checkpoint of RUN; where there is none, start.",
+        ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train an adapter on a frozen base, keeping the step with the lowest dev word error rate.
 
     What no flag and no run file sets is chosen from the hours of data. RUN/run.yaml holds every
-    setting that was used; training with it gives the same run again. Ctrl-C leaves nothing at RUN.
+    setting that was used; training with it gives the same run again. Ctrl-C leaves nothing at RUN;
+    what was saved until then stands in RUN.unfinished, and --resume goes on from there.
 
     Example:
       tpactl train --data data --base starter --out run
     """
-    from tpactl.flows.train import train as run_training
+    from tpactl.formats.run import read_start
+    from tpactl.train.ranks import join
     from tpactl.train.settings import read
 
     flags: dict[str, Any] = {
@@ -85,17 +98,27 @@ def train(
         "training.max_minutes": max_minutes,
         "training.seed": seed,
     }
-    configuration = read(config, flags, settings or [])
+    with processes.first_speaks():
+        begun = read_start(out) if resume else None
+        over = None if begun is None else begun.config
+        configuration = read(config, flags, settings or [], over=over)
+        ranks = join(configuration.device)
     from tpactl.cli.training_display import TrainingDisplay
+    from tpactl.flows.train import train as run_training
 
-    with TrainingDisplay() as display:
+    with processes.one_speaks(ranks), TrainingDisplay() as display:
         record = run_training(
             configuration,
             out,
             force=force,
+            resume=resume,
+            ranks=ranks,
             on_event=display.on_event,
-            on_progress=display.on_progress,
+            on_progress=display.on_progress if ranks.is_first else None,
         )
+        ranks.leave()
+    if not ranks.is_first:
+        return
     if json:
         console.print_json(summary(record, out))
         return

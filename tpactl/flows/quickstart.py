@@ -12,6 +12,7 @@ and verifying are done every time: a number on the screen was measured in the ru
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from tpactl.formats.dataset import DataSet
 from tpactl.formats.files import BUILDING_PREFIX, Record, to_builtins
 from tpactl.formats.package import SUFFIX
 from tpactl.formats.report import Report, SystemResult
-from tpactl.formats.run import Event, Run, RunConfig, TrainingSettings
+from tpactl.formats.run import Event, Run, RunConfig, TrainingSettings, unfinished
 from tpactl.shipped import example_department
 
 if TYPE_CHECKING:
@@ -212,7 +213,11 @@ class _Flow:
         def make(path: Path) -> None:
             from tpactl.train.train import train
 
-            train(self.folder / DATA, config, path, on_event=self._show)
+            try:
+                train(self.folder / DATA, config, path, force=True, on_event=self._show)
+            finally:
+                # Minutes of training: begun anew sooner than continued.
+                shutil.rmtree(unfinished(path), ignore_errors=True)
 
         with _Clock(self, name) as clock:
             made_from = {

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from tpactl.errors import InputError, UsageError
 from tpactl.formats.progress import Progress
-from tpactl.formats.run import RunConfig, RunRecord
+from tpactl.formats.run import RunConfig, RunRecord, read_start
 
 if TYPE_CHECKING:
     from tpactl.train.events import OnEvent
+    from tpactl.train.ranks import Ranks
 
 
 def train(
@@ -18,6 +19,8 @@ def train(
     out: Path,
     *,
     force: bool = False,
+    resume: bool = False,
+    ranks: Ranks | None = None,
     on_event: OnEvent | None = None,
     on_progress: Progress | None = None,
 ) -> RunRecord:
@@ -30,7 +33,9 @@ def train(
     Args:
         config: the run file.
         out: the run folder.
-        force: replace the run at ``out``.
+        force: replace the run at ``out``, and throw away an unfinished one.
+        resume: continue the unfinished training of ``out``; where there is none, start it.
+        ranks: the processes that train together, each of which calls this; alone without it.
         on_event: told of every training event.
         on_progress: told how preparing and reading go.
 
@@ -38,8 +43,9 @@ def train(
         UsageError: no data was named.
         TpactlError: as ``prepare`` and ``train`` raise it.
     """
-    from tpactl.train.save import check_place
+    from tpactl.train.folder import check_place
 
+    check_place(out, force=force, resume=resume)
     if config.data is None:
         raise UsageError(
             "no data given: neither --data nor the key data of the run file",
@@ -48,12 +54,26 @@ def train(
     data = Path(config.data)
     if not data.exists():
         raise InputError(f"{data} does not exist", "check the path given to --data")
-    check_place(out, force=force)
     if not (data / "dataset.json").is_file():
-        data = _prepare(data, beside(out), on_progress)
+        begun = resume and read_start(out) is not None
+        if (ranks is None or ranks.is_first) and not begun:
+            _prepare(data, beside(out), on_progress)
+        # A training that goes on needs the data set it began with, however the folder has grown.
+        data = beside(out)
+        if ranks is not None:
+            ranks.wait()
     from tpactl.train.train import train as train_on
 
-    return train_on(data, config, out, force=force, on_event=on_event, on_progress=on_progress)
+    return train_on(
+        data,
+        config,
+        out,
+        force=force,
+        resume=resume,
+        ranks=ranks,
+        on_event=on_event,
+        on_progress=on_progress,
+    )
 
 
 def beside(out: Path) -> Path:
@@ -61,8 +81,7 @@ def beside(out: Path) -> Path:
     return out.with_name(out.name + "-data")
 
 
-def _prepare(source: Path, data: Path, on_progress: Progress | None) -> Path:
+def _prepare(source: Path, data: Path, on_progress: Progress | None) -> None:
     from tpactl.prepare.prepare import prepare
 
     prepare(source, data, update=data.exists(), on_progress=on_progress)
-    return data

@@ -77,7 +77,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -178,12 +178,12 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             retired = building.with_name(building.name + "-old")
             path.rename(retired)
         building.rename(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         if retired is not None:
             shutil.rmtree(retired)
     except OSError as error:
         # Only what the disk refused; another OSError of the block keeps its own meaning.
-        if error.errno in _REFUSED_BY_DISK:
+        if is_refusal_of_disk(error):
             raise cannot_write(path, error) from error
         raise
     finally:
@@ -198,7 +198,13 @@ def cannot_write(path: Path, error: OSError) -> MachineError:
     )
 
 
-def _sync_folder(path: Path) -> None:
+def is_refusal_of_disk(error: OSError) -> bool:
+    """Return whether the disk or its permissions, not the program, are the reason of ``error``."""
+    return error.errno in _REFUSED_BY_DISK
+
+
+def sync_folder(path: Path) -> None:
+    """Return when the names in the folder ``path`` are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -5,6 +5,11 @@ RUN/run.yaml                         the resolved run file; training with it giv
 RUN/events.jsonl                     Event: every figure, as it happened
 RUN/adapter/                         adapter_config.json, adapter_model.safetensors
 RUN/model/                           instead of adapter/ for the method "full": a model directory
+
+Until it is whole it is called RUN.unfinished and holds, beside events.jsonl:
+
+RUN.unfinished/training.json         Start: what was decided before the first step
+RUN.unfinished/checkpoints/          formats.checkpoint
 """
 
 from __future__ import annotations
@@ -21,6 +26,9 @@ from tpactl.formats.adapter import TPASettings
 from tpactl.formats.files import Record, read_json
 
 SCHEMA_VERSION = 1
+
+UNFINISHED_SUFFIX = ".unfinished"
+START = "training.json"
 
 Method = Literal["tpa", "head", "full"]
 
@@ -51,8 +59,15 @@ class TrainingSettings(Record, kw_only=True):
     max_minutes: Positive | None = None
     """Stops cleanly, keeping the best step, when the time is up; the schedule is shortened to fit.
     Such a run cannot be repeated bit for bit, because its steps depend on the machine's speed."""
-    batch_s: Positive | None = None
-    """Seconds of audio a batch, padding included."""
+    batch_s: Positive | Literal["auto"] | None = None
+    """Seconds of audio an update, padding included. ``auto``: on an accelerator as much as its
+    memory holds, on a CPU the default."""
+    accumulate: Count = 1
+    """Parts in which an update's batch is computed, one after the other: the same result in less
+    memory."""
+    activation_checkpointing: bool = False
+    """Compute each block again in the backward pass instead of keeping what it computed: the same
+    result, bit for bit, in less memory and more time."""
     evaluations: Count | None = None
     """How often dev WER is measured in all."""
     patience: Count = 5
@@ -66,6 +81,15 @@ class TrainingSettings(Record, kw_only=True):
     """The base's own dropout while training; BatchNorm stays frozen in any case."""
     features_mb: Annotated[int, Meta(ge=0)] = 2048
     """Memory for features kept between epochs; beyond it they are computed again."""
+    checkpoint_minutes: Positive = 10.0
+    """Most minutes of work that a killed training loses; it is also saved at each measurement."""
+    keep_checkpoints: Count = 2
+    """The newest so many are kept until the run is whole."""
+    log_to: list[Literal["tensorboard", "mlflow"]] = []
+    """Where the figures go beside ``events.jsonl``."""
+    price_per_hour: Annotated[float, Meta(ge=0)] = 0.0
+    """Of the machine; with it ``--dry-run`` estimates the money, 0 is unknown."""
+    currency: str = "USD"
     seed: int = 0
 
 
@@ -150,6 +174,36 @@ class RunRecord(Record, kw_only=True):
     environment: dict[str, str]
 
 
+class Start(Record, kw_only=True):
+    """``training.json`` of an unfinished run: what was decided before the first step."""
+
+    schema_version: int = SCHEMA_VERSION
+    tpactl_version: str
+    config: RunConfig
+    """Resolved."""
+    base_digest: str
+    data_digest: str
+    total_steps: int
+    trained_parameters: int
+    base_parameters: int
+    environment: dict[str, str]
+
+
+def unfinished(out: Path) -> Path:
+    """Return where a run is built that will be called ``out`` when it is whole."""
+    return out.with_name(out.name + UNFINISHED_SUFFIX)
+
+
+def read_start(out: Path) -> Start | None:
+    """Return how the unfinished training of ``out`` began, ``None`` where there is none.
+
+    Raises:
+        InputError: its record was changed by hand or written by another version.
+    """
+    record = unfinished(out) / START
+    return read_json(record, Start) if record.is_file() else None
+
+
 def text_digest(text: str) -> str:
     """Return ``sha256:<hex>`` of the words of ``text``, whatever their case and punctuation.
 
@@ -169,10 +223,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "run.json").is_file():
-            raise InputError(
-                f"{folder} is no finished run: it has no run.json",
-                "give a folder that tpactl train wrote as --out, and let the training finish",
-            )
+            raise _unfinished_or_none(folder)
         self.folder = folder
         self.record: RunRecord = read_json(folder / "run.json", RunRecord)
         if self.record.schema_version != SCHEMA_VERSION:
@@ -197,3 +248,16 @@ class Run:
         from tpactl.formats.files import to_builtins
 
         return to_builtins(self.record)
+
+
+def _unfinished_or_none(folder: Path) -> InputError:
+    out = folder.with_name(folder.name.removesuffix(UNFINISHED_SUFFIX))
+    if (unfinished(out) / START).is_file():
+        return InputError(
+            f"{out} is no finished run: its training is unfinished",
+            f"continue it: tpactl train --out {out} --resume",
+        )
+    return InputError(
+        f"{folder} is no finished run: it has no run.json",
+        "give a folder that tpactl train wrote as --out, and let the training finish",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -77,7 +78,8 @@ class Course:
             if max_steps is not None and len(self._steps) >= max_steps:
                 self._steps = self._steps[:max_steps]
                 break
-        self._utterances = len(durations)
+        sizes = (len(batch) for _, batch in self._steps)
+        self._epochs = [done / len(durations) for done in accumulate(sizes, initial=0)]
 
     def __len__(self) -> int:
         """Return the number of steps."""
@@ -89,4 +91,13 @@ class Course:
 
     def epochs_after(self, step: int) -> float:
         """Return how many epochs are done after ``step`` batches."""
-        return sum(len(batch) for _, batch in self._steps[:step]) / self._utterances
+        return self._epochs[step]
+
+
+def shares(size: int, parts: int) -> list[Batch]:
+    """Return the positions within a batch of ``size`` that each of ``parts`` computes.
+
+    Neighbours, which are of like duration, go to different parts; with fewer utterances than parts
+    some stay empty.
+    """
+    return [list(range(first, size, parts)) for first in range(parts)]

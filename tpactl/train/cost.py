@@ -26,24 +26,40 @@ class Meter:
     def __init__(self, device: str) -> None:
         self.device = device
         self._start = time.perf_counter()
-        if device.startswith("cuda"):
-            torch.cuda.reset_peak_memory_stats(device)
-        else:
-            _reset_resident_peak()
+        self._peak_before = 0
+        reset_peak(device)
+
+    def resume(self, seconds: float, peak_memory_bytes: int) -> None:
+        """Count on from what a training had cost when it was saved."""
+        self._start = time.perf_counter() - seconds
+        self._peak_before = peak_memory_bytes
 
     @property
     def seconds(self) -> float:
-        """Seconds since the meter was made."""
+        """Seconds of training, those before a resumption included."""
         return time.perf_counter() - self._start
 
     def peak_memory_bytes(self) -> int:
-        """Return the peak so far: reserved device memory, or the process's resident memory.
+        """Return the peak so far, that before a resumption included; see the function."""
+        return max(peak_memory_bytes(self.device), self._peak_before)
 
-        Reserved, not allocated: memory pools of captured graphs show only there.
-        """
-        if self.device.startswith("cuda"):
-            return torch.cuda.max_memory_reserved(self.device)
-        return _resident_peak()
+
+def peak_memory_bytes(device: str) -> int:
+    """Return the peak so far: reserved device memory, or the process's resident memory.
+
+    Reserved, not allocated: memory pools of captured graphs show only there.
+    """
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_reserved(device)
+    return _resident_peak()
+
+
+def reset_peak(device: str) -> None:
+    """Count the peak memory from now on."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        _reset_resident_peak()
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tpactl.errors import IntegrityError
 from tpactl.formats.files import to_builtins
 from tpactl.formats.run import Event, RunConfig
 
@@ -47,16 +49,32 @@ def seconds_left(event: Event, plan: Plan) -> float | None:
 
 
 class EventLog:
-    """Writes each event to a JSON-lines file at once, and tells the callback.
+    """Writes each event to a JSON-lines file at once, and tells whoever listens.
 
     Args:
         folder: gets ``events.jsonl``.
-        on_event: told of every event, or ``None``.
+        plan: of the training.
+        listeners: told of every event.
+        keep_bytes: of an earlier file, which is continued from there.
+
+    Raises:
+        IntegrityError: the earlier file is shorter than that.
     """
 
-    def __init__(self, folder: Path, on_event: OnEvent | None) -> None:
-        self._file = (folder / EVENTS_FILE).open("w", encoding="utf-8")
-        self._on_event = on_event
+    def __init__(
+        self, folder: Path, plan: Plan, listeners: Sequence[OnEvent], keep_bytes: int = 0
+    ) -> None:
+        path = folder / EVENTS_FILE
+        there = path.stat().st_size if path.exists() else 0
+        if there < keep_bytes:
+            raise IntegrityError(
+                f"{path} holds {there} bytes; {keep_bytes} were written before the checkpoint",
+                "restore the file, or start anew with --force",
+            )
+        self._file = path.open("ab")
+        self._file.truncate(keep_bytes)
+        self._plan = plan
+        self._listeners = listeners
 
     def __enter__(self) -> Self:
         return self
@@ -69,10 +87,15 @@ class EventLog:
     ) -> None:
         self._file.close()
 
-    def emit(self, event: Event, plan: Plan) -> None:
+    def emit(self, event: Event) -> None:
         """Record one event; it is on the file when this returns."""
         figures = {key: value for key, value in to_builtins(event).items() if value is not None}
-        self._file.write(json.dumps(figures, ensure_ascii=False) + "\n")
+        self._file.write(json.dumps(figures, ensure_ascii=False).encode() + b"\n")
         self._file.flush()
-        if self._on_event is not None:
-            self._on_event(event, plan)
+        for listener in self._listeners:
+            listener(event, self._plan)
+
+    def saved_bytes(self) -> int:
+        """Return the length of the file, all of which is on disk when this returns."""
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size

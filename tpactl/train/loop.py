@@ -13,21 +13,31 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from tpactl.bases.base import Base, Features
-from tpactl.errors import InputError
+from tpactl.errors import InputError, MachineError
 from tpactl.formats.run import Event, TrainingSettings
 from tpactl.train.augment import draw_speeds, spec_augment
-from tpactl.train.batches import Batch, Course
+from tpactl.train.batches import Batch, Course, shares
+from tpactl.train.checkpoint import Best, Saved, Standing, restore_generators, restore_optimizer
 from tpactl.train.cost import Meter
 from tpactl.train.dev import Score, measure
 from tpactl.train.examples import Split
+from tpactl.train.memory import MemoryUse, is_out_of_memory
+from tpactl.train.ranks import Ranks
 from tpactl.train.schedule import Schedule
 from tpactl.train.trained import State, Trained
 
 BETAS = (0.9, 0.98)
 """Of AdamW; the second as usual for Conformers (Gulati et al. 2020)."""
 
+EXPLODED = 100.0
+"""Times the first loss: no training comes back from there."""
+
 READ_EVERY = {"cpu": 1, "cuda": 10, "mps": 10}
 """Steps between reading losses from the device: each reading waits until it has caught up."""
+
+
+class DivergedError(InputError):
+    """The loss exploded before anything was won; the same settings would do it again."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +55,8 @@ class Fit:
 
 
 @dataclass
-class _Best:
-    """The best state so far; the untrained one counts as step 0."""
-
-    step: int
-    score: Score
-    state: State
-    since: int = 0
-    """Measurements since."""
-
-    def offer(self, step: int, score: Score, trained: Trained) -> bool:
-        """Keep ``trained`` where ``score`` is better, and return whether it was."""
-        if score.rank < self.score.rank:
-            self.step, self.score, self.state, self.since = step, score, trained.state(), 0
-            return True
-        self.since += 1
-        return False
-
-
-@dataclass
 class Loop:
-    """One training, from the untrained state to the best one found.
+    """One training, from the untrained state, or a saved one, to the best one found.
 
     Args:
         base: with the trained part attached.
@@ -76,8 +67,10 @@ class Loop:
         course: the batches.
         schedule: learning rate and measurements.
         accelerator: device and precision.
+        ranks: the processes that share each batch.
         meter: the clock.
         emit: told of every event.
+        save: writes a checkpoint.
     """
 
     base: Base
@@ -88,78 +81,143 @@ class Loop:
     course: Course
     schedule: Schedule
     accelerator: Accelerator
+    ranks: Ranks
     meter: Meter
     emit: Callable[[Event], None]
+    save: Callable[[Standing, State, torch.optim.Optimizer], None]
     _unread: list[tuple[Event, Tensor, Tensor]] = field(default_factory=list)
-    _audio_s: float = 0.0
 
-    def run(self) -> Fit:
+    def __post_init__(self) -> None:
+        self._memory = MemoryUse(self.ranks.device)
+        self._seconds = self.meter.seconds
+        self._saved_at = self._seconds
+        self._exploded = ""
+
+    def run(self, saved: Saved | None = None) -> Fit:
         """Train, put the best state into place, and return what came of it.
 
+        Args:
+            saved: where to go on; from the untrained state without it.
+
         Raises:
-            InputError: the loss became NaN or infinite before any step was better than the base.
+            DivergedError: the loss exploded before any step was better than the base.
+            MachineError: memory ran out.
+            InputError: audio cannot be read any more.
         """
-        untrained = self._measure()
-        best = _Best(0, untrained, self.trained.state())
-        self.emit(self._event("start", 0, dev_wer=untrained.wer, dev_cer=untrained.cer))
         optimizer = self._optimizer()
-        step, stopped_by, before = 0, "", 0.0
-        while not stopped_by:
-            self._step(step, optimizer)
-            step += 1
-            after = self.schedule.progress(step, self.meter.seconds)
-            due = self.schedule.is_evaluation(before, after)
-            before = after
-            if (due or len(self._unread) >= READ_EVERY[self.base.device.type]) and not self._read():
+        standing = self._begin() if saved is None else self._resume(saved, optimizer)
+        while not (stopped_by := self._reason_to_stop(standing)):
+            self._step(standing, optimizer)
+            standing.step += 1
+            self._read_clock()
+            before = standing.progress
+            standing.progress = self.schedule.progress(standing.step, self._seconds)
+            due = self.schedule.is_evaluation(before, standing.progress)
+            if not (due or self._is_time_to_read()):
+                continue
+            if not self._read(standing):
                 stopped_by = "diverged"
-            elif due:
-                score = self._measure()
-                better = best.offer(step, score, self.trained)
-                self.emit(
-                    self._event("dev", step, dev_wer=score.wer, dev_cer=score.cer, best=better)
-                )
-                if best.since >= self.settings.patience:
-                    stopped_by = "patience"
-            if after >= 1 and not stopped_by:
-                stopped_by = self._end(step)
-        self.trained.restore(best.state)
+                break
+            if due:
+                self._evaluate(standing, optimizer)
+            elif self._is_time_to_save():
+                self._save(standing, self.trained.state(), optimizer)
+        self.trained.restore(standing.best.state)
         if stopped_by == "diverged":
-            self._explain_divergence(step, best)
-        self.emit(self._event("end", step, message=stopped_by))
+            self._explain_divergence(standing)
+        self.emit(self._event("end", standing.step, message=stopped_by))
         return Fit(
-            best_step=best.step,
-            best=best.score,
-            untrained=untrained,
+            best_step=standing.best.step,
+            best=standing.best.score,
+            untrained=standing.untrained,
             stopped_by=stopped_by,
-            steps=step,
-            epochs=self.course.epochs_after(step),
-            audio_s=self._audio_s,
+            steps=standing.step,
+            epochs=self.course.epochs_after(standing.step),
+            audio_s=standing.audio_s,
         )
 
-    def _step(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+    def _begin(self) -> Standing:
+        untrained = self._measure()
+        self.emit(self._event("start", 0, dev_wer=untrained.wer, dev_cer=untrained.cer))
+        return Standing(untrained, Best(0, untrained, self.trained.state()))
+
+    def _resume(self, saved: Saved, optimizer: torch.optim.Optimizer) -> Standing:
+        self.trained.restore(saved.trained)
+        restore_optimizer(optimizer, saved.optimizer)
+        restore_generators(saved.generators)
+        standing = saved.standing
+        self.emit(self._event("note", standing.step, message=f"resumed at step {standing.step}"))
+        return standing
+
+    def _reason_to_stop(self, standing: Standing) -> str:
+        """Return why the training is over, nothing while it is not."""
+        if standing.step and standing.best.since >= self.settings.patience:
+            return "patience"
+        if standing.progress < 1:
+            return ""
+        if standing.step < len(self.course):
+            return "minutes"
+        return "steps" if self.settings.max_steps == standing.step else "epochs"
+
+    def _evaluate(self, standing: Standing, optimizer: torch.optim.Optimizer) -> None:
+        """Measure dev WER, keep the state where it is better, and save."""
+        score, state = self._measure(), self.trained.state()
+        better = standing.best.offer(standing.step, score, state)
+        self.emit(
+            self._event("dev", standing.step, dev_wer=score.wer, dev_cer=score.cer, best=better)
+        )
+        self._save(standing, state, optimizer)
+
+    def _save(self, standing: Standing, state: State, optimizer: torch.optim.Optimizer) -> None:
+        self.save(standing, state, optimizer)
+        self._saved_at = self._seconds
+
+    def _step(self, standing: Standing, optimizer: torch.optim.Optimizer) -> None:
         """Make one update; its event waits in ``_unread`` until its loss is read."""
+        step = standing.step
         epoch, batch = self.course[step]
-        factor = self.schedule.factor(self.schedule.progress(step, self.meter.seconds))
+        factor = self.schedule.factor(self.schedule.progress(step, self._seconds))
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        features = self._features(step, epoch, batch)
-        labels, label_lengths = self.train.labels(batch)
+        # Dropout follows the step and the process alone, so that a resumed run draws the same.
+        torch.manual_seed((self.settings.seed * 1_000_003 + step) * 1_009 + self.ranks.index)
         self.trained.learning(True)
-        with self.accelerator.autocast():
-            logits, lengths = self.base.logits(features)
-        loss = ctc_loss(logits, lengths, labels, label_lengths, self.base.blank_id)
-        self.accelerator.backward(loss)
+        loss = self._gradients(step, epoch, batch)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.ranks.add_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         audio_s = sum(self.train.examples[i].duration_s for i in batch)
-        self._audio_s += audio_s
+        standing.audio_s += audio_s
         rate = optimizer.param_groups[0]["lr"]
         event = self._event("step", step + 1, learning_rate=rate, audio_s=round(audio_s, 3))
-        self._unread.append((event, loss.detach(), norm.detach()))
+        self._unread.append((event, loss, norm.detach()))
 
-    def _features(self, step: int, epoch: int, batch: Batch) -> Features:
+    def _gradients(self, step: int, epoch: int, batch: Batch) -> Tensor:
+        """Add this process's share of the batch's gradients, and return its share of the loss."""
+        inputs = self._inputs(step, epoch, batch)
+        num_labels = sum(len(self.train.examples[i].labels) for i in batch)
+        parts = shares(len(batch), self.ranks.count * self.settings.accumulate)
+        total = torch.zeros((), device=self.base.device)
+        for rows in parts[self.ranks.index :: self.ranks.count]:
+            if not rows:
+                continue
+            padded_s = len(rows) * max(self.train.examples[i].duration_s for i in batch)
+            part = inputs if len(parts) == 1 else _rows(inputs, rows)
+            try:
+                loss = self._loss(part, [batch[row] for row in rows], num_labels)
+                self.accelerator.backward(loss)
+            except (RuntimeError, MemoryError) as error:
+                if is_out_of_memory(error):
+                    raise self._out_of_memory(error, padded_s, len(batch)) from error
+                raise
+            self._memory.note(padded_s)
+            total += loss.detach()
+        return total
+
+    def _inputs(self, step: int, epoch: int, batch: Batch) -> Features:
+        """Return what the model reads of ``batch`` in this step, augmented, on the CPU."""
         speeds = None
         if self.settings.speed_perturbation:
             drawn = draw_speeds(len(self.train), seed=self.settings.seed, epoch=epoch)
@@ -170,9 +228,19 @@ class Loop:
             generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step)
             masked = spec_augment(features.inputs, features.lengths, generator)
             features = Features(masked, features.lengths)
-        if self.base.device.type == "cuda":
-            features = Features(features.inputs.pin_memory(), features.lengths)
         return features
+
+    def _loss(self, inputs: Features, batch: Batch, num_labels: int) -> Tensor:
+        """Return the loss of ``batch``, divided by the ``num_labels`` of the whole update.
+
+        Everything between the inputs and the loss that a faster path would compute is here.
+        """
+        if self.base.device.type == "cuda":
+            inputs = Features(inputs.inputs.pin_memory(), inputs.lengths)
+        labels, label_lengths = self.train.labels(batch)
+        with self.accelerator.autocast():
+            logits, lengths = self.base.logits(inputs)
+        return ctc_loss(logits, lengths, labels, label_lengths, self.base.blank_id, num_labels)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         rates = [
@@ -191,31 +259,70 @@ class Loop:
     def _measure(self) -> Score:
         self.trained.learning(False)
         with self.accelerator.autocast():
-            return measure(self.base, self.dev, batch_s=2 * (self.settings.batch_s or 60.0))
+            return measure(
+                self.base, self.dev, batch_s=measuring_batch_s(self.settings), ranks=self.ranks
+            )
 
-    def _read(self) -> bool:
-        """Emit the waiting steps; return whether all their losses are finite."""
-        losses = torch.stack([loss for _, loss, _ in self._unread]).tolist()
+    def _read_clock(self) -> None:
+        """Look at the clock; of several processes, all go by the first one's."""
+        seconds = self.meter.seconds
+        is_limited = self.schedule.max_seconds is not None or self._is_time_to_read()
+        self._seconds = self.ranks.agree(seconds) if is_limited else seconds
+
+    def _is_time_to_read(self) -> bool:
+        return len(self._unread) >= READ_EVERY[self.base.device.type]
+
+    def _is_time_to_save(self) -> bool:
+        # Only the first process writes, so the others need not agree.
+        return self._seconds - self._saved_at >= 60 * self.settings.checkpoint_minutes
+
+    def _read(self, standing: Standing) -> bool:
+        """Emit the waiting steps; return whether none of their losses exploded."""
+        if not self._unread:
+            return True
+        losses = self.ranks.add(torch.stack([loss for _, loss, _ in self._unread])).tolist()
         norms = torch.stack([norm for _, _, norm in self._unread]).tolist()
         waiting, self._unread = self._unread, []
         for (event, _, _), loss, norm in zip(waiting, losses, norms, strict=True):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+            if standing.first_loss is None:
+                standing.first_loss = loss
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                self._exploded = f"the loss became NaN or infinite at step {event.step}"
+            elif loss > EXPLODED * max(standing.first_loss, 1.0):
+                self._exploded = (
+                    f"the loss exploded at step {event.step}: "
+                    f"from {standing.first_loss:.3g} to {loss:.3g} a label"
+                )
+            if self._exploded:
                 return False
             self.emit(msgspec.structs.replace(event, loss=loss, gradient_norm=norm))
         return True
 
-    def _end(self, step: int) -> str:
-        if step < len(self.course):
-            return "minutes"
-        return "steps" if self.settings.max_steps == step else "epochs"
-
-    def _explain_divergence(self, step: int, best: _Best) -> None:
+    def _explain_divergence(self, standing: Standing) -> None:
         lower = (self.settings.learning_rate or 0) / 4
         fix = f"train again with --set training.learning_rate={lower:g}"
-        problem = f"the loss became NaN or infinite at step {step}"
-        if best.step == 0:
-            raise InputError(f"{problem}, and no step before was better than the base", fix)
-        self.emit(self._event("note", step, message=f"{problem}; step {best.step} is kept; {fix}"))
+        best = standing.best.step
+        if best == 0:
+            raise DivergedError(
+                f"{self._exploded}, and no step before was better than the base", fix
+            )
+        message = f"{self._exploded}; step {best} is kept; {fix}"
+        self.emit(self._event("note", standing.step, message=message))
+
+    def _out_of_memory(self, error: BaseException, padded_s: float, size: int) -> MachineError:
+        reason = str(error).splitlines()[0] if str(error) else "no more memory"
+        problem = f"{self.ranks.device} ran out of memory in a pass of {padded_s:.0f} s: {reason}"
+        parts = self.settings.accumulate * self._memory.parts_that_fit(padded_s, 1)
+        if parts <= size:
+            each = padded_s * self.settings.accumulate / parts
+            fix = (
+                f"add --set training.accumulate={parts}: the same batches in parts of {each:.3g} s"
+            )
+        elif not self.settings.activation_checkpointing:
+            fix = "add --set training.activation_checkpointing=true"
+        else:
+            fix = "use a larger device, or leave out the longest utterances"
+        return MachineError(problem, fix)
 
     def _event(self, kind: str, step: int, **figures: float | str | bool | None) -> Event:
         place = {
@@ -228,9 +335,14 @@ class Loop:
 
 
 def ctc_loss(
-    logits: Tensor, lengths: Tensor, labels: Tensor, label_lengths: Tensor, blank_id: int
+    logits: Tensor,
+    lengths: Tensor,
+    labels: Tensor,
+    label_lengths: Tensor,
+    blank_id: int,
+    num_labels: int,
 ) -> Tensor:
-    """Return the batch's CTC loss divided by its number of labels.
+    """Return the CTC loss divided by ``num_labels``.
 
     Every label weighs the same, however the batch was cut; an utterance that CTC cannot align adds
     nothing.
@@ -241,6 +353,7 @@ def ctc_loss(
         labels: (sum of label_lengths,) on the CPU.
         label_lengths: (batch,) on the CPU.
         blank_id: the CTC blank.
+        num_labels: of the whole update, of which this may be a part.
     """
     log_probabilities = F.log_softmax(logits.float(), dim=-1).transpose(0, 1)
     total = F.ctc_loss(
@@ -252,4 +365,15 @@ def ctc_loss(
         reduction="sum",
         zero_infinity=True,
     )
-    return total / int(label_lengths.sum())
+    return total / num_labels
+
+
+def measuring_batch_s(settings: TrainingSettings) -> float:
+    """Return the seconds of audio a batch of a dev measurement, which keeps no activations."""
+    assert isinstance(settings.batch_s, float | int)
+    return 2 * settings.batch_s / settings.accumulate
+
+
+def _rows(inputs: Features, rows: Batch) -> Features:
+    chosen = torch.tensor(rows)
+    return Features(inputs.inputs[chosen], inputs.lengths[chosen])

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save as serialise_safetensors
 
 from tpactl.bases.base import Base
-from tpactl.errors import InputError
 from tpactl.formats.files import write_bytes, write_json
 from tpactl.formats.run import RunRecord
 from tpactl.train.settings import write as run_file
@@ -20,9 +19,9 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json", "*.h5", "*.msgpack", "*.on
 
 
 def save_record(record: RunRecord, folder: Path) -> None:
-    """Write ``run.json`` and ``run.yaml``."""
-    write_json(folder / "run.json", record)
+    """Write ``run.yaml`` and, last of all that a run holds, ``run.json``."""
     write_bytes(folder / "run.yaml", run_file(record.config).encode())
+    write_json(folder / "run.json", record)
 
 
 def save_model(base: Base, folder: Path) -> None:
@@ -31,7 +30,7 @@ def save_model(base: Base, folder: Path) -> None:
     Configuration, tokenizer and feature extractor are the base's own files, byte for byte; only the
     weights differ, stored in float32 as they were trained.
     """
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for source in sorted(base.path.iterdir()):
         if source.is_file() and not any(source.match(pattern) for pattern in _WEIGHTS):
             shutil.copyfile(source, folder / source.name)
@@ -43,30 +42,6 @@ def save_model(base: Base, folder: Path) -> None:
     }
     content = serialise_safetensors(tensors, metadata={"format": "pt"})
     write_bytes(folder / "model.safetensors", content)
-
-
-def check_place(out: Path, *, force: bool) -> None:
-    """Refuse, before any work, an ``out`` that cannot become a run folder.
-
-    Raises:
-        InputError: something is there and ``force`` is not set, or it is no run that ``force``
-            could replace.
-    """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    is_run = (out / "run.json").is_file()
-    if not force:
-        fix = (
-            "choose another --out, or replace the run with --force"
-            if is_run
-            else ("choose another --out")
-        )
-        raise InputError(f"{out} exists already", fix)
-    if not is_run:
-        raise InputError(
-            f"{out} exists and is no run (it has no run.json), so --force does not replace it",
-            "choose another --out, or delete it yourself",
-        )
 
 
 def environment(threads: int, precision: str) -> dict[str, str]:

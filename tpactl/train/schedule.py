@@ -7,7 +7,11 @@ minutes allowed, whichever is further. A run cut short by a time limit still end
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from tpactl.formats.run import TrainingSettings
+from tpactl.train.batches import Course
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,29 @@ class Schedule:
         return math.floor(after * self.evaluations + 1e-9) > math.floor(
             before * self.evaluations + 1e-9
         )
+
+
+def plan_steps(durations: Sequence[float], settings: TrainingSettings) -> tuple[Course, Schedule]:
+    """Return the batches of a training and the course of its learning rate and measurements.
+
+    Args:
+        durations: seconds of each training utterance.
+        settings: fully resolved.
+    """
+    assert isinstance(settings.batch_s, float | int)
+    assert settings.max_epochs is not None
+    assert settings.evaluations is not None
+    course = Course(
+        durations,
+        batch_s=settings.batch_s,
+        seed=settings.seed,
+        max_epochs=settings.max_epochs,
+        max_steps=settings.max_steps,
+    )
+    schedule = Schedule(
+        total_steps=len(course),
+        warmup_fraction=settings.warmup_fraction,
+        evaluations=settings.evaluations,
+        max_seconds=settings.max_minutes * 60 if settings.max_minutes else None,
+    )
+    return course, schedule

@@ -39,6 +39,8 @@ def read(
     file: Path | None = None,
     flags: Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
+    *,
+    over: RunConfig | None = None,
 ) -> RunConfig:
     """Return the run configuration: the file, then the flags over it, then each ``key=value``.
 
@@ -46,6 +48,7 @@ def read(
         file: a YAML run file, or ``None`` for the defaults.
         flags: dotted key to value; a value of ``None`` was not given and changes nothing.
         overrides: ``training.seed=3`` and the like, as given to ``--set``.
+        over: what counts where none of them says anything, in place of the defaults.
 
     Raises:
         UsageError: an unknown key (with the closest valid one) or a value of the wrong type; all
@@ -70,7 +73,7 @@ def read(
             "correct the key; tpactl init writes a run file that names the usual ones",
             faults[1:],
         )
-    return _convert(tree)
+    return _convert(tree if over is None else _laid_over(to_builtins(over), tree))
 
 
 def write(config: RunConfig) -> str:
@@ -115,6 +118,17 @@ def _put(tree: Tree, key: str, value: Any) -> None:
             inner = tree[group] = {}
         tree = inner
     tree[last] = value
+
+
+def _laid_over(below: Tree, above: Tree) -> Tree:
+    """Return ``below`` with every value that ``above`` has, ``null`` aside: it decides nothing."""
+    laid = dict(below)
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(laid.get(key), dict):
+            laid[key] = _laid_over(laid[key], value)
+        elif value is not None:
+            laid[key] = value
+    return laid
 
 
 def _groups() -> dict[str, type[msgspec.Struct]]:

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import torch
+from torch.optim import Optimizer
 
 from tpactl import __version__
-from tpactl.bases import devices
 from tpactl.bases.base import Base
 from tpactl.bases.load import load_base
-from tpactl.errors import InputError, IntegrityError, MachineError
+from tpactl.errors import InputError, IntegrityError
 from tpactl.formats.dataset import SPLITS, DataSet, digest_of
-from tpactl.formats.files import whole_folder
+from tpactl.formats.files import write_json
 from tpactl.formats.progress import Progress
-from tpactl.formats.run import Cost, Event, RunConfig, RunRecord, text_digest
+from tpactl.formats.run import (
+    START,
+    Cost,
+    Event,
+    RunConfig,
+    RunRecord,
+    Start,
+    text_digest,
+    unfinished,
+)
 from tpactl.train import defaults
-from tpactl.train.batches import Course
+from tpactl.train.checkpoint import Checkpoints, Identity, Saved, Standing
 from tpactl.train.cost import Meter, cpu_threads
 from tpactl.train.device import choose_precision, make_accelerator
 from tpactl.train.events import EventLog, OnEvent, Plan
 from tpactl.train.examples import LeftOut, Split, read_split, unwritable_characters
+from tpactl.train.failures import how_to_go_on
+from tpactl.train.folder import check_place, run_folder, saved_step
 from tpactl.train.loop import Fit, Loop
-from tpactl.train.save import check_place, environment, save_record
-from tpactl.train.schedule import Schedule
-from tpactl.train.trained import Trained, begin
+from tpactl.train.ranks import Ranks, join
+from tpactl.train.recompute import recomputed_blocks
+from tpactl.train.save import environment, save_record
+from tpactl.train.schedule import plan_steps
+from tpactl.train.trained import State, Trained, begin
 
 
 def train(
@@ -34,45 +50,47 @@ def train(
     out: Path,
     *,
     force: bool = False,
+    resume: bool = False,
+    ranks: Ranks | None = None,
     on_event: OnEvent | None = None,
     on_progress: Progress | None = None,
 ) -> RunRecord:
     """Train ``config.method`` on a prepared data set and write the run folder ``out``.
 
     The state with the lowest dev WER is kept, the untrained one included, so a run is never worse
-    on dev than its base. On an error or an interrupt nothing is left at ``out``.
+    on dev than its base. On an error or an interrupt nothing is left at ``out``; what was saved
+    until then stays in ``formats.run.unfinished(out)``.
 
     Args:
         data: what ``tpactl prepare`` wrote.
         config: the run file; what it leaves open is chosen by ``train.defaults``.
         out: the run folder; it must not exist, or be a run and ``force`` set.
-        force: replace the run at ``out`` once the new one is whole.
-        on_event: told of every event, beside ``events.jsonl``.
+        force: replace the run at ``out`` once the new one is whole, and throw away an unfinished
+            one.
+        resume: continue the unfinished training of ``out``; where there is none, start it.
+        ranks: the processes that train together, each of which calls this; alone without it.
+        on_event: told of every event, beside ``events.jsonl``; by the first process only.
         on_progress: told how reading the audio goes.
 
     Raises:
-        UsageError: a setting that cannot be.
-        InputError: no data set, a split without speech, or a loss that became NaN.
-        IntegrityError: the data set was changed since it was prepared.
+        UsageError: a setting that cannot be, or not that of the training to resume.
+        InputError: no data set, a split without speech, or a loss that exploded.
+        IntegrityError: the data set was changed since it was prepared, or a checkpoint damaged.
         BaseError: the base cannot be loaded or adapted.
         MachineError: device, memory or disk do not suffice.
     """
-    check_place(out, force=force)
+    check_place(out, force=force, resume=resume)
     dataset = DataSet(data)
-    _check_data(dataset)
-    device = devices.choose(config.device)
-    base = load_base(config.base, device=device)
-    try:
-        with (
-            whole_folder(out, replace=force) as folder,
-            cpu_threads(device) as threads,
-            torch.random.fork_rng(devices=_cuda_devices()),
-        ):
-            return _Training(base, dataset, config, device, threads, folder).run(
-                on_event, on_progress
-            )
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(device, config, error) from error
+    check_data(dataset)
+    ranks = ranks or join(config.device)
+    base = load_base(config.base, device=ranks.device)
+    with (
+        _building(out, ranks, force=force, resume=resume),
+        cpu_threads(ranks.device) as threads,
+        torch.random.fork_rng(devices=_cuda_devices()),
+        how_to_go_on(out, ranks.device),
+    ):
+        return _Training(base, dataset, config, ranks, threads, out).run(on_event, on_progress)
 
 
 class _Training:
@@ -83,17 +101,18 @@ class _Training:
         base: Base,
         dataset: DataSet,
         config: RunConfig,
-        device: str,
+        ranks: Ranks,
         threads: int,
-        folder: Path,
+        out: Path,
     ) -> None:
         self.base = base
         self.dataset = dataset
         self.config = config
-        self.device = device
+        self.ranks = ranks
         self.threads = threads
-        self.folder = folder
-        self.meter = Meter(device)
+        self.out = out
+        self.folder = unfinished(out)
+        self.meter = Meter(ranks.device)
 
     def run(self, on_event: OnEvent | None, on_progress: Progress | None) -> RunRecord:
         train, dev, notes = self._read(on_progress)
@@ -101,23 +120,7 @@ class _Training:
         settings = self.config.training
         torch.manual_seed(settings.seed)
         trained = begin(self.base, self.config)
-        assert settings.batch_s is not None
-        assert settings.max_epochs is not None
-        assert settings.evaluations is not None
-        course = Course(
-            train.durations,
-            batch_s=settings.batch_s,
-            seed=settings.seed,
-            max_epochs=settings.max_epochs,
-            max_steps=settings.max_steps,
-        )
-        max_seconds = settings.max_minutes * 60 if settings.max_minutes else None
-        schedule = Schedule(
-            total_steps=len(course),
-            warmup_fraction=settings.warmup_fraction,
-            evaluations=settings.evaluations,
-            max_seconds=max_seconds,
-        )
+        course, schedule = plan_steps(train.durations, settings)
         plan = Plan(
             config=self.config,
             total_steps=len(course),
@@ -127,15 +130,22 @@ class _Training:
             dev_utterances=len(dev),
             trained_parameters=trained.num_parameters,
             base_parameters=self.base.num_parameters,
-            device=self.device,
-            max_seconds=max_seconds,
+            device=self.ranks.device,
+            max_seconds=schedule.max_seconds,
         )
-        with EventLog(self.folder, on_event) as log:
-            for note in notes:
-                seconds = round(self.meter.seconds, 3)
-                event = Event(kind="note", time_s=seconds, step=0, epoch=0.0, message=note)
-                log.emit(event, plan)
-            fit = Loop(
+        identity = Identity(self.config, self.base.identity.digest, self.dataset.card.digest)
+        checkpoints = Checkpoints(self.folder, identity, settings.keep_checkpoints)
+        saved = self._saved(checkpoints)
+        with ExitStack() as stack:
+            emit: Callable[[Event], None] = _forget
+            save: Callable[[Standing, State, Optimizer], None] = _forget
+            if self.ranks.is_first:
+                log = stack.enter_context(self._log(plan, identity, saved, on_event))
+                emit, save = log.emit, partial(self._save, checkpoints, log)
+                for note in [] if saved else notes:
+                    emit(self._note(note, 0))
+            stack.enter_context(recomputed_blocks(self.base, settings.activation_checkpointing))
+            loop = Loop(
                 base=self.base,
                 trained=trained,
                 train=train,
@@ -144,16 +154,77 @@ class _Training:
                 course=course,
                 schedule=schedule,
                 accelerator=make_accelerator(
-                    self.device, choose_precision(self.device, self.config.precision)
+                    self.ranks.device, choose_precision(self.ranks.device, self.config.precision)
                 ),
+                ranks=self.ranks,
                 meter=self.meter,
-                emit=lambda event: log.emit(event, plan),
-            ).run()
+                emit=emit,
+                save=save,
+            )
+            try:
+                fit = loop.run(saved)
+            except KeyboardInterrupt:
+                step = saved_step(self.out)
+                if step is not None:
+                    emit(self._note(f"step {step} is saved; --resume goes on from there", step))
+                raise
         record = self._record(fit, trained)
-        trained.save(self.folder)
+        if self.ranks.is_first:
+            trained.save(self.folder)
+            save_record(record, self.folder)
         trained.release()
-        save_record(record, self.folder)
         return record
+
+    def _saved(self, checkpoints: Checkpoints) -> Saved | None:
+        """Return the checkpoint to go on from, the same in every process."""
+        # The first process looks first: it has cleared the folder of what is not to be resumed.
+        saved = checkpoints.newest() if self.ranks.is_first else None
+        if not self.ranks.agree(saved is not None):
+            return None
+        saved = saved or checkpoints.newest()
+        assert saved is not None
+        self.meter.resume(saved.record.seconds, saved.record.peak_memory_bytes)
+        return saved
+
+    def _log(
+        self, plan: Plan, identity: Identity, saved: Saved | None, on_event: OnEvent | None
+    ) -> EventLog:
+        start = Start(
+            tpactl_version=__version__,
+            config=self.config,
+            base_digest=identity.base_digest,
+            data_digest=identity.data_digest,
+            total_steps=plan.total_steps,
+            trained_parameters=plan.trained_parameters,
+            base_parameters=plan.base_parameters,
+            environment=environment(self.threads, self.config.precision),
+        )
+        write_json(self.folder / START, start)
+        (self.folder / "run.json").unlink(missing_ok=True)
+        listeners = [] if on_event is None else [on_event]
+        keep_bytes = 0 if saved is None else saved.record.events_bytes
+        return EventLog(self.folder, plan, listeners, keep_bytes)
+
+    def _save(
+        self,
+        checkpoints: Checkpoints,
+        log: EventLog,
+        standing: Standing,
+        state: State,
+        optimizer: Optimizer,
+    ) -> None:
+        checkpoints.save(
+            standing,
+            state,
+            optimizer,
+            seconds=self.meter.seconds,
+            peak_memory_bytes=self.meter.peak_memory_bytes(),
+            events_bytes=log.saved_bytes(),
+        )
+
+    def _note(self, message: str, step: int) -> Event:
+        seconds = round(self.meter.seconds, 3)
+        return Event(kind="note", time_s=seconds, step=step, epoch=0.0, message=message)
 
     def _read(self, on_progress: Progress | None) -> tuple[Split, Split, list[str]]:
         limit = self.config.training.features_mb * 2**20
@@ -200,8 +271,8 @@ class _Training:
             resolved,
             base=str(base_path.resolve()) if base_path.is_dir() else self.config.base,
             data=str(self.dataset.folder.resolve()),
-            device=self.device,
-            precision=choose_precision(self.device, self.config.precision),
+            device=self.ranks.device,
+            precision=choose_precision(self.ranks.device, self.config.precision),
         )
 
     def _record(self, fit: Fit, trained: Trained) -> RunRecord:
@@ -225,7 +296,7 @@ class _Training:
             cost=Cost(
                 seconds=round(self.meter.seconds, 3),
                 peak_memory_bytes=self.meter.peak_memory_bytes(),
-                device=self.device,
+                device=self.ranks.device,
                 trained_parameters=trained.num_parameters,
                 adapter_parameters=trained.adapter_parameters,
                 head_parameters=trained.head_parameters,
@@ -238,7 +309,13 @@ class _Training:
         )
 
 
-def _check_data(dataset: DataSet) -> None:
+def check_data(dataset: DataSet) -> None:
+    """Refuse a data set without train or dev, or changed since it was prepared.
+
+    Raises:
+        InputError: a split has no utterances.
+        IntegrityError: its digest is not that of its lines.
+    """
     rows = {split: dataset.utterances(split) for split in SPLITS}
     for split in ("train", "dev"):
         if not rows[split]:
@@ -262,13 +339,18 @@ def _nothing_to_learn(dataset: DataSet, left_out: LeftOut) -> InputError:
     )
 
 
-def _out_of_memory(device: str, config: RunConfig, error: BaseException) -> MachineError:
-    # Not resolved yet where it is None; every default is a multiple of 30.
-    half = (config.training.batch_s or 60.0) / 2
-    return MachineError(
-        f"{device} ran out of memory: {str(error).splitlines()[0] if str(error) else 'no more'}",
-        f"train again with --set training.batch_s={half:g}, or on a larger device",
-    )
+def _forget(*_: object) -> None:
+    """Stand for what only the first of several processes does."""
+
+
+@contextmanager
+def _building(out: Path, ranks: Ranks, *, force: bool, resume: bool) -> Iterator[None]:
+    """Hold the unfinished folder open in the first process; the others only read it."""
+    if not ranks.is_first:
+        yield
+        return
+    with run_folder(out, force=force, resume=resume):
+        yield
 
 
 def _cuda_devices() -> list[int]:
