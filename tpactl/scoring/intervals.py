@@ -79,26 +79,39 @@ def bootstrap(
         return Interval(0.0, min(1.0, -math.log((1 - confidence) / 2) / float(lengths.sum())))
 
     rates = resampled_rates(errors, lengths, resamples, seed)
+    low, high = bounds(rates, errors, lengths, confidence)
+    return Interval(max(0.0, low), high)
+
+
+def bounds(
+    rates: Floats, numerators: Floats, lengths: Floats, confidence: float
+) -> tuple[float, float]:
+    """Return the interval of ``sum(numerators) / sum(lengths)`` from its resamples.
+
+    Args:
+        rates: the ratio of each resample.
+        numerators: (clusters,), errors or differences of errors; not all 0.
+        lengths: (clusters,), reference words; at least five above 0.
+        confidence: the share of repetitions in which the interval should hold the true ratio.
+    """
     t = student_quantile(confidence, degrees_of_freedom(lengths))
-    reach = t * math.sqrt(spoken / (spoken - 1))
-    low, high = np.quantile(rates, _percentiles(rates, errors, lengths, reach))
-    return Interval(max(0.0, float(low)), float(high))
+    reach = t * expansion(lengths)
+    low, high = np.quantile(rates, _percentiles(rates, numerators, lengths, reach))
+    return float(low), float(high)
+
+
+def expansion(lengths: Floats) -> float:
+    """Return by how much a bootstrap's spread falls short of the sample's, sqrt(K / (K - 1))."""
+    spoken = int(np.count_nonzero(lengths))
+    return math.sqrt(spoken / (spoken - 1))
 
 
 def _percentiles(
     rates: Floats, errors: Floats, lengths: Floats, reach: float
 ) -> tuple[float, float]:
-    """Return where in the resampled rates the two bounds lie, ``reach`` deviations out.
-
-    Source: Efron 1987, eq. 2.3; the acceleration from the influence of each cluster on the ratio.
-    """
+    """Return where in the resampled rates the two bounds lie, ``reach`` deviations out."""
     normal = NormalDist()
-    rate = errors.sum() / lengths.sum()
-    below = float(np.mean(rates < rate) + np.mean(rates <= rate)) / 2
-    bias = normal.inv_cdf(min(max(below, 1 / len(rates)), 1 - 1 / len(rates)))
-    influence = errors - rate * lengths
-    variation = float((influence**2).sum())
-    skew = float((influence**3).sum()) / (6 * variation**1.5) if variation > 0 else 0.0
+    bias, skew = bias_and_skew(rates, errors, lengths)
 
     def percentile(deviations: float) -> float:
         moved = bias + deviations
@@ -107,6 +120,20 @@ def _percentiles(
         return normal.cdf(bias + moved / room) if room > 0 else float(deviations > 0)
 
     return percentile(-reach), percentile(reach)
+
+
+def bias_and_skew(rates: Floats, errors: Floats, lengths: Floats) -> tuple[float, float]:
+    """Return BCa's bias correction and acceleration; arguments as ``bounds``.
+
+    Source: Efron 1987, eq. 2.3; the acceleration from the influence of each cluster on the ratio.
+    """
+    rate = errors.sum() / lengths.sum()
+    below = float(np.mean(rates < rate) + np.mean(rates <= rate)) / 2
+    bias = NormalDist().inv_cdf(min(max(below, 1 / len(rates)), 1 - 1 / len(rates)))
+    influence = errors - rate * lengths
+    variation = float((influence**2).sum())
+    skew = float((influence**3).sum()) / (6 * variation**1.5) if variation > 0 else 0.0
+    return bias, skew
 
 
 def cluster_totals(
