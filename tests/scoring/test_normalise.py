@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpactl.errors import UsageError
-from tpactl.scoring.normalise import DEFAULT, NORMALISERS, get_normaliser
+from tpactl.scoring.normalise import DEFAULT, NORMALISERS, fitting, get_normaliser
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,38 @@ def test_whisper_basic_keeps_diacritics(text, expected):
     assert get_normaliser("whisper-basic")(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("倉庫の 棚、3番。", "倉庫の棚3番"),
+        ("ＡＢＣ　１２", "abc12"),
+        ("ｶﾞｰﾄﾞ", "ガード"),
+        ("か\u3099", "が"),
+        ("佐々木「コーヒー」・〜", "佐々木コーヒー"),
+        ("你好，世界！", "你好世界"),
+        ("API を 使う", "apiを使う"),
+        ("。、！", ""),
+    ],
+)
+def test_cjk_compares_characters(text, expected):
+    assert get_normaliser("cjk")(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("references", "name"),
+    [
+        (["倉庫の棚", "API を使う"], "cjk"),
+        (["สวัสดีครับ"], "whisper-basic"),
+        (["the dock", "倉庫"], "whisper-english"),
+        (["", "123"], "whisper-english"),
+        ([], "whisper-english"),
+        (["안녕하세요 세계"], "whisper-english"),
+    ],
+)
+def test_the_script_chooses_the_rules(references, name):
+    assert fitting(references) == name
+
+
 def test_none_touches_white_space_only():
     assert get_normaliser("none")(" A\u00a0b,\t C. \n") == "A b, C."
 
@@ -49,13 +81,13 @@ def test_every_result_has_single_spaces_and_no_others(text, name):
 
 
 def test_every_normaliser_has_its_name_and_a_version():
-    assert set(NORMALISERS) == {"whisper-english", "whisper-basic", "none"}
+    assert set(NORMALISERS) == {"whisper-english", "whisper-basic", "cjk", "none"}
     assert DEFAULT in NORMALISERS
     for name in NORMALISERS:
         normaliser = get_normaliser(name)
         assert normaliser.name == name
         assert normaliser.label == f"{name}@{normaliser.version}"
-        library = r"\+whisper-normalizer-\d+\.\d+\.\d+" if name != "none" else ""
+        library = r"\+whisper-normalizer-\d+\.\d+\.\d+" if "whisper" in name else ""
         assert re.fullmatch(r"\d+" + library, normaliser.version)
 
 

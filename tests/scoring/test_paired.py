@@ -91,12 +91,12 @@ def test_a_difference_is_found_which_separate_intervals_would_hide():
     generator = np.random.default_rng(2)
     found = overlapping = 0
     for _ in range(60):
-        first, second = two_systems(generator, better=0.3)
+        first, second = two_systems(generator, better=0.25)
         found += paired_bootstrap(first, second, resamples=500).p_value < 0.05
         shared = 2 * np.std([rate([pair]) for pair in first]) / np.sqrt(20)
         overlapping += rate(first) + shared > rate(second) - shared
-    assert found >= 50
-    assert overlapping >= 50
+    assert found >= 45
+    assert overlapping >= 30
 
 
 def test_systems_that_err_alike_do_not_differ():

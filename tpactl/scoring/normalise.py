@@ -7,12 +7,15 @@ counts split words on spaces only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 from tpactl.errors import UsageError
+from tpactl.scoring.cjk import by_character, has_no_word_spaces, is_by_character
+from tpactl.scoring.rules import read_rules
 
 DEFAULT = "whisper-english"
 
@@ -68,6 +71,14 @@ def _whisper_basic() -> Normaliser:
     return Normaliser("whisper-basic", _version(1), BasicTextNormalizer(preserve_marks=True))
 
 
+def _cjk() -> Normaliser:
+    """Japanese and Chinese by character: NFKC, one width, no punctuation, no spaces.
+
+    Without spaces a text is one word, so its word errors say little: read the character errors.
+    """
+    return Normaliser("cjk", "1", by_character)
+
+
 def _none() -> Normaliser:
     """No rules: case, punctuation and spelling all count."""
     return Normaliser("none", "1", collapse_spaces)
@@ -80,18 +91,43 @@ def _version(ours: int) -> str:
 NORMALISERS: dict[str, Callable[[], Normaliser]] = {
     "whisper-english": _whisper_english,
     "whisper-basic": _whisper_basic,
+    "cjk": _cjk,
     "none": _none,
 }
 """Name to maker; the makers import their library only when called."""
 
+RULES_SUFFIXES = (".yaml", ".yml")
 
-@cache
+
 def get_normaliser(name: str) -> Normaliser:
-    """Return the normaliser of that name.
+    """Return the normaliser of that name, or of the rules in that YAML file.
 
     Raises:
         UsageError: there is none of that name.
+        InputError: the file holds no rules.
     """
+    if name.endswith(RULES_SUFFIXES):
+        return Normaliser(*read_rules(Path(name)))
     if name not in NORMALISERS:
-        raise UsageError(f"unknown normaliser {name!r}", f"choose one of: {', '.join(NORMALISERS)}")
+        raise UsageError(
+            f"unknown normaliser {name!r}",
+            f"choose one of: {', '.join(NORMALISERS)}, or a file of rules (.yaml)",
+        )
+    return _named(name)
+
+
+@cache
+def _named(name: str) -> Normaliser:
     return NORMALISERS[name]()
+
+
+def fitting(references: Iterable[str]) -> str:
+    """Return the name of the normaliser for references of this script.
+
+    ``cjk`` for Japanese and Chinese, ``whisper-basic`` for other scripts without word spaces, else
+    ``DEFAULT``.
+    """
+    text = "".join(references)
+    if is_by_character(text):
+        return "cjk"
+    return "whisper-basic" if has_no_word_spaces(text) else DEFAULT
