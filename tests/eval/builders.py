@@ -18,7 +18,7 @@ from tpactl.bases.recognise import recognise
 from tpactl.formats.adapter import TPASettings
 from tpactl.formats.dataset import DataSet, DataSetCard, SplitSummary, Utterance, digest_of
 from tpactl.formats.files import write_json, write_jsonl
-from tpactl.formats.run import Cost, Method, RunConfig, RunRecord, text_digest
+from tpactl.formats.run import Cost, RunConfig, RunRecord, text_digest
 from tpactl.package.build import build
 
 SPEAKERS = 6
@@ -93,7 +93,7 @@ def write_run(
     folder: Path,
     base_folder: Path,
     *,
-    method: Method = "tpa",
+    method: str = "tpa",
     seed: int = 1,
     speakers: Sequence[str] = ("someone",),
     texts: Sequence[str] = (),

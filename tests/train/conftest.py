@@ -19,14 +19,15 @@ FAST = [
     "training.patience=100",
     "training.spec_augment=false",
     "training.speed_perturbation=false",
-    "adapter.bottleneck_dim=16",
     "device=cpu",
 ]
 
 
 def quick(base: Path, *overrides: str) -> RunConfig:
     """Return a configuration that trains a tiny base in a second."""
-    return read(None, {"base": str(base)}, [*FAST, *overrides])
+    shapeless = {"method=full", "method=head"} & set(overrides)
+    shape = [] if shapeless else ["adapter.bottleneck_dim=16"]
+    return read(None, {"base": str(base)}, [*FAST, *shape, *overrides])
 
 
 @pytest.fixture(scope="session")

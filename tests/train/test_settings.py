@@ -87,7 +87,14 @@ def test_all_unknown_keys_of_file_and_command_line_are_gathered(tmp_path):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("method=lora", "method: invalid enum value 'lora'; words it takes: tpa, head, full"),
+        ("method=loar", "method: no method 'loar'; the closest is lora"),
+        ("lora.r=4", "method tpa does not read lora.r; its keys begin with adapter."),
+        ("decoder=all", "decoder: invalid enum value 'all'; words it takes: head, none"),
+        (
+            "adapter.sites=[ffn3]",
+            "adapter.sites[0]: invalid enum value 'ffn3'; words it takes: ffn1, attention, conv, "
+            "ffn2, block",
+        ),
         ("training.batch_s=-1", "training.batch_s: expected `float` > 0.0"),
         ("training.patience=0", "training.patience: expected `int` >= 1"),
         ("training.max_steps=many", "training.max_steps: expected `int | null`, got `str`"),
@@ -123,10 +130,12 @@ def test_an_empty_file_is_the_defaults(tmp_path):
 positive = st.floats(min_value=1e-12, max_value=1e6, allow_subnormal=False)
 configs = st.builds(
     RunConfig,
-    method=st.sampled_from(["tpa", "head", "full"]),
+    method=st.sampled_from(["tpa", "head", "lora"]),
     base=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1),
+    decoder=st.sampled_from(["head", ["head", "encoder.norm"]]),
     adapter=st.builds(
         TPASettings,
+        sites=st.sampled_from([None, ("ffn1",), ("block", "conv")]),
         bottleneck_dim=st.integers(1, 512),
         scale=st.one_of(st.just("learned"), positive),
         blocks=st.one_of(st.just("all"), st.lists(st.integers(0, 9))),

@@ -1,4 +1,4 @@
-"""The bottleneck a Two Parallel Adapter adds beside a feed-forward module."""
+"""The bottleneck of every residual adapter."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BOUNDS = {"uniform": 1.0, "kaiming": 6**0.5}
-"""How ``W_down`` may start: uniform within this many times ``1/sqrt(d_model)``.
-
-Source: ``kaiming`` He et al. 2015, arXiv:1502.01852, eq. 10 for ReLU, as a uniform distribution.
-"""
-
 
 class ParallelBottleneck(nn.Module):
-    """``s * (W_up act(W_down u + b_down) + b_up)``; zero for every ``u`` until it is trained.
+    """``s * (W_up act(W_down u + b_down) + b_up)``.
 
     Args:
         d_model: width of input and output.
@@ -24,10 +18,9 @@ class ParallelBottleneck(nn.Module):
         activation: of the bottleneck.
         scale: the factor ``s``, or ``"learned"`` for one trained scalar that starts at 1.
         dropout: on the bottleneck, in training mode only.
-        initialisation: the range of the uniform ``W_down``, see ``BOUNDS``.
-        generator: source of the random ``W_down``.
-
-    ``W_up`` and both biases start at zero.
+        initialisation: how it starts, see ``formats.adapter.Shape``. ``W_up`` is zero in any case,
+            so that it is zero for every ``u`` until it is trained, unless ``praxis`` starts it.
+        generator: source of what starts random.
 
     Source: Chen et al. 2023, arXiv:2306.08131; He et al. 2022, arXiv:2110.04366, eq. 5.
     """
@@ -52,11 +45,24 @@ class ParallelBottleneck(nn.Module):
         self.dropout = dropout
         # Not registered: it belongs to the base or is a function, and has nothing to save.
         self._activation = (activation,)
-        bound = BOUNDS[initialisation] * d_model**-0.5
-        with torch.no_grad():
-            self.down.weight.uniform_(-bound, bound, generator=generator)
-            for zero in (self.down.bias, self.up.weight, self.up.bias):
-                zero.zero_()
+        self._start(initialisation, generator)
+
+    @torch.no_grad()
+    def _start(self, initialisation: str, generator: torch.Generator) -> None:
+        width, d_model = self.down.weight.shape
+        bound = {
+            "uniform": d_model**-0.5,
+            "kaiming": (6 / d_model) ** 0.5,
+            "praxis": (6 / (d_model + width)) ** 0.5,
+        }[initialisation]
+        self.down.weight.uniform_(-bound, bound, generator=generator)
+        for start in (self.down.bias, self.up.weight, self.up.bias):
+            start.zero_()
+        if initialisation == "praxis":
+            # MultitaskResidualAdapter of one task: Xavier over biases of shape (1, width).
+            for bias in (self.down.bias, self.up.bias):
+                bound = (6 / (1 + len(bias))) ** 0.5
+                bias.uniform_(-bound, bound, generator=generator)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return what is added to the feed-forward module's output.

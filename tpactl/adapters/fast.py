@@ -19,6 +19,7 @@ from tpactl.adapters.bottleneck import ParallelBottleneck
 from tpactl.bases.base import Base, Features
 from tpactl.bases.fast.feed_forward import Bottleneck
 from tpactl.bases.fast.parakeet import FastParakeetBlock
+from tpactl.formats.adapter import Shape
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,14 @@ class Hidden:
 
 def applies(base: Base, adapter: Adapter) -> bool:
     """Return whether the rewritten blocks compute what ``adapter`` on ``base`` does."""
-    settings = adapter.settings
-    fused = settings is None or (
-        settings.input == "ffn" and settings.activation == "ffn" and settings.dropout == 0
+    shape = adapter.settings
+    fused = not adapter.parts or (
+        isinstance(shape, Shape)
+        and (shape.form, shape.input, shape.activation) == ("parallel", "ffn", "ffn")
+        and sorted(shape.sites) == ["ffn1", "ffn2"]
+        and shape.dropout == 0
     )
+    fused = fused and all(part.path == base.head_path for part in adapter.decoder)
     config: Any = getattr(base.model.config, "encoder_config", None)
     return (
         fused

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from tpactl.adapters.adapter import Adapter
-from tpactl.adapters.methods import Method, register
+from tpactl.adapters.part import Part
 from tpactl.bases.base import Base
-from tpactl.formats.adapter import TPASettings
 
 
-def build(base: Base, settings: TPASettings, name: str, seed: int) -> Adapter:
-    """Return a head that starts as the base's own; ``settings`` and ``seed`` do not matter."""
-    return Adapter(
-        base,
-        name=name,
-        method="head",
-        peft_type="HEAD",
-        sites=[],
-        settings=None,
-        block_indices=[],
-    )
-
-
-register(Method("head", "HEAD", "the CTC head alone", build))
+def build(base: Base, settings: None, seed: int) -> list[Part]:
+    """Return nothing: all that is trained is what ``decoder`` names, the CTC head by default."""
+    return []

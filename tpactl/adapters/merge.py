@@ -1,70 +1,31 @@
-"""Merge an adapter into a copy of its base: wider feed-forward modules, the trained head.
-
-With the feed-forward module's own input and activation a TPA *is* ``bottleneck_dim`` more hidden
-units: ``[W2, s W_up] act([W1; W_down] u + [b1; b_down]) + b2 + s b_up``. So merging is exact but
-for the order in which sums are rounded.
-"""
+"""Merge an adapter into a copy of its base, for engines that know no adapters."""
 
 from __future__ import annotations
 
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tpactl.adapters.adapter import Adapter, base_alone
-from tpactl.adapters.bottleneck import ParallelBottleneck
-from tpactl.errors import UsageError
+from tpactl.adapters.part import Part
 
 
 @torch.no_grad()
 def merge(adapter: Adapter) -> nn.Module:
     """Return a model that computes what base and adapter compute together, without hooks.
 
-    The base itself is left as it is.
+    Parallel adapters become hidden units of their feed-forward modules, so these grow; LoRA, DoRA
+    and (IA)³ change weights, BitFit biases, and decoder modules take the base's place, so that the
+    model keeps its shape. The base itself is left as it is.
 
     Raises:
-        UsageError: the adapter reads another input or uses another activation than the feed-forward
-            module it stands beside, so it cannot become part of it.
+        UsageError: a part that cannot become part of the model.
     """
-    settings = adapter.settings
-    if settings is not None and (settings.input != "ffn" or settings.activation != "ffn"):
-        raise UsageError(
-            f"an adapter with input {settings.input!r} and activation {settings.activation!r} "
-            "cannot be merged",
-            "train with adapter.input=ffn and adapter.activation=ffn, or serve it unmerged",
-        )
     # A copy carries hooks along, so none may be in place.
     with base_alone(adapter.base):
         model = copy.deepcopy(adapter.base.model)
-    for site, bottleneck in adapter.sites():
-        feed_forward = model.get_submodule(site.path)
-        names = {id(m): n for n, m in site.module.named_children()}
-        _widen(
-            feed_forward.get_submodule(names[id(site.linear_in)]),
-            feed_forward.get_submodule(names[id(site.linear_out)]),
-            bottleneck,
-        )
-    model.set_submodule(adapter.base.head_path, copy.deepcopy(adapter.head).to(adapter.base.dtype))
+        for part in (*adapter.parts, *adapter.decoder):
+            assert isinstance(part, Part)
+            part.merge_into(model)
     return model.eval().requires_grad_(False)
-
-
-def _widen(inner: nn.Module, outer: nn.Module, bottleneck: ParallelBottleneck) -> None:
-    """Make two linear layers hold the bottleneck's two as further hidden units."""
-    assert isinstance(inner, nn.Linear)
-    assert isinstance(outer, nn.Linear)
-    scale = bottleneck.scale
-    dtype = inner.weight.dtype
-    inner.bias = _parameter([_bias(inner), bottleneck.down.bias], 0, dtype)
-    inner.weight = _parameter([inner.weight, bottleneck.down.weight], 0, dtype)
-    outer.bias = _parameter([_bias(outer) + bottleneck.up.bias * scale], 0, dtype)
-    outer.weight = _parameter([outer.weight, bottleneck.up.weight * scale], 1, dtype)
-    inner.out_features = outer.in_features = inner.weight.shape[0]
-
-
-def _bias(layer: nn.Linear) -> Tensor:
-    return layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias
-
-
-def _parameter(parts: list[Tensor], dim: int, dtype: torch.dtype) -> nn.Parameter:
-    return nn.Parameter(torch.cat([part.to(dtype) for part in parts], dim), requires_grad=False)

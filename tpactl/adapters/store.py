@@ -5,23 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as serialise_safetensors
 from torch import Tensor
 
 from tpactl.adapters.adapter import Adapter
-from tpactl.adapters.methods import load_methods
+from tpactl.adapters.attach import make
+from tpactl.adapters.methods import METHODS, Method
 from tpactl.bases.base import Base
-from tpactl.errors import BaseError, InputError, IntegrityError
-from tpactl.formats.adapter import (
-    CONFIG_FILE,
-    SCHEMA_VERSION,
-    WEIGHTS_FILE,
-    AdapterConfig,
-    TPASettings,
-)
+from tpactl.errors import BaseError, InputError, IntegrityError, UsageError
+from tpactl.formats.adapter import CONFIG_FILE, SCHEMA_VERSION, WEIGHTS_FILE, AdapterConfig
 from tpactl.formats.files import read_json, write_bytes, write_json
+
+_AGAIN = "copy the adapter again from where it was trained"
+
+_FIRST_VERSION = {"form": "parallel", "sites": ["ffn1", "ffn2"], "initialisation": "uniform"}
+"""What the first files, which say nothing of it, all had."""
 
 
 def save(adapter: Adapter, folder: Path) -> None:
@@ -77,49 +78,53 @@ def load(base: Base, folder: Path, *, name: str = "default", check_base: bool = 
 
 
 def _rebuild(base: Base, config: AdapterConfig, folder: Path, name: str) -> Adapter:
-    method = next((m for m in load_methods().values() if m.peft_type == config.peft_type), None)
-    if method is None:
-        raise InputError(
-            f"{folder / CONFIG_FILE}: peft_type is {config.peft_type!r}, unknown to tpactl",
-            "load it with the tool that trained it",
+    method = _method(config, folder)
+    try:
+        adapter = make(
+            base, method, _settings(method, config, folder), config.modules_to_save, name
         )
-    settings = TPASettings()
-    if config.peft_type == "TPA":
-        settings = _settings(config, folder)
-    adapter = method.build(base, settings, name, 0)
+    except UsageError as error:
+        raise IntegrityError(
+            f"{folder / CONFIG_FILE}: {error.problem}", _AGAIN, error.details
+        ) from error
     rebuilt = adapter.config(config.base_model_digest)
     for key in ("target_modules", "modules_to_save", "num_parameters"):
         if getattr(rebuilt, key) != getattr(config, key):
             raise IntegrityError(
                 f"{folder / CONFIG_FILE}: {key} is not what its other settings give on {base.ref}",
-                "copy the adapter again from where it was trained",
+                _AGAIN,
                 [f"stored:   {getattr(config, key)}", f"expected: {getattr(rebuilt, key)}"],
             )
     return adapter
 
 
-def _settings(config: AdapterConfig, folder: Path) -> TPASettings:
-    stored = {
-        "bottleneck_dim": config.bottleneck_dim,
-        "input": config.adapter_input,
-        "activation": config.activation,
-        "scale": config.scale,
-        "dropout": config.adapter_dropout,
-        "initialisation": config.initialisation or "uniform",
-        "blocks": config.blocks,
-    }
+def _method(config: AdapterConfig, folder: Path) -> Method:
+    for method in METHODS.values():
+        marks = {key: getattr(config, key) for key in method.marks}
+        if (method.peft_type, dict(method.marks)) == (config.peft_type, marks):
+            return method
+    raise InputError(
+        f"{folder / CONFIG_FILE}: peft_type is {config.peft_type!r}, unknown to tpactl",
+        "load it with the tool that trained it",
+    )
+
+
+def _settings(method: Method, config: AdapterConfig, folder: Path) -> msgspec.Struct | None:
+    if method.defaults is None:
+        return None
+    stored = {}
+    for key in method.defaults.__struct_fields__:
+        value = getattr(config, method.keys.get(key, key))
+        stored[key] = _FIRST_VERSION.get(key) if value in (UNSET, None) else value
     missing = [key for key, value in stored.items() if value is None]
     if missing:
         raise IntegrityError(
-            f"{folder / CONFIG_FILE}: a TPA without {', '.join(missing)}",
-            "copy the adapter again from where it was trained",
+            f"{folder / CONFIG_FILE}: a {config.peft_type} without {', '.join(missing)}", _AGAIN
         )
     try:
-        return msgspec.convert(stored, TPASettings)
+        return msgspec.convert(stored, type(method.defaults))
     except msgspec.ValidationError as error:
-        raise IntegrityError(
-            f"{folder / CONFIG_FILE}: {error}", "copy the adapter again from where it was trained"
-        ) from error
+        raise IntegrityError(f"{folder / CONFIG_FILE}: {error}", _AGAIN) from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -130,5 +135,5 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise IntegrityError(
             f"{path}: not a whole safetensors file: {error}",
-            "copy the adapter again from where it was trained",
+            _AGAIN,
         ) from error

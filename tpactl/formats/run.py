@@ -22,16 +22,13 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from tpactl.errors import InputError
-from tpactl.formats.adapter import TPASettings
+from tpactl.formats.adapter import BitFitSettings, IA3Settings, LoRASettings, TPASettings
 from tpactl.formats.files import Record, read_json
 
 SCHEMA_VERSION = 1
 
 UNFINISHED_SUFFIX = ".unfinished"
 START = "training.json"
-
-Method = Literal["tpa", "head", "full"]
-
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -96,11 +93,18 @@ class TrainingSettings(Record, kw_only=True):
 class RunConfig(Record, kw_only=True):
     """A run file: every flag of ``tpactl train`` but ``--out`` can stand in it."""
 
-    method: Method = "tpa"
+    method: str = "tpa"
+    """A name of ``adapters.methods``, or ``full``."""
     base: str = "starter"
     data: str | None = None
     """A prepared data set, or a department's raw folder, which is prepared first."""
+    decoder: list[str] | Literal["head", "none"] = "head"
+    """What of the decoder is trained with the adapter: the CTC head, nothing, or modules by their
+    exact paths in the base, ``head`` among them if wanted."""
     adapter: TPASettings = TPASettings()
+    lora: LoRASettings = LoRASettings()
+    ia3: IA3Settings = IA3Settings()
+    bitfit: BitFitSettings = BitFitSettings()
     training: TrainingSettings = TrainingSettings()
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
+from tpactl.adapters.methods import find
+from tpactl.adapters.settings import shape
+from tpactl.formats.adapter import Shape
+from tpactl.formats.files import to_builtins
 from tpactl.formats.report import Rate, Report
-from tpactl.formats.run import RunRecord
+from tpactl.formats.run import RunConfig, RunRecord
 
 _TO_WRITE = """## Intended use, limits, licence
 
@@ -68,21 +72,30 @@ def _front_matter(base_ref: str, report: Report | None) -> str:
 
 
 def _summary(base_ref: str, run: RunRecord) -> str:
-    what = {
-        "tpa": "A Two Parallel Adapter and a CTC head",
-        "head": "A trained CTC head",
-    }[run.config.method]
     untrained = (
         "\n**Untrained.** No step of the training was better than the base alone, so the adapter "
         "changes nothing.\n"
         if run.best_step == 0
         else ""
     )
+    what = _what(run.config)
     return (
         f"{what} for the speech model `{base_ref}`: {run.cost.trained_parameters:,} trained "
         f"parameters beside the {run.cost.base_parameters:,} of the base, which is unchanged and "
         f"not in this package.\n\nIt works on exactly this base: `{run.base_digest}`.\n"
         f"{untrained}"
+    )
+
+
+def _what(config: RunConfig) -> str:
+    """Name the parts that were trained."""
+    method, decoder = find(config.method), config.decoder
+    if method.section is None:
+        return method.title if decoder == "head" else "Trained decoder modules"
+    if decoder in ("none", []):
+        return method.title
+    return f"{method.title} and " + (
+        "a CTC head" if decoder == "head" else _count(len(decoder), "decoder module")
     )
 
 
@@ -139,17 +152,10 @@ def _data(run: RunRecord) -> str:
 
 
 def _training(run: RunRecord) -> str:
-    adapter, training, cost = run.config.adapter, run.config.training, run.cost
-    rows: list[tuple[str, str]] = [("Method", run.config.method)]
-    if run.config.method == "tpa":
-        blocks = adapter.blocks
-        rows += [
-            ("Bottleneck width", str(adapter.bottleneck_dim)),
-            ("Input, activation", f"{adapter.input}, {adapter.activation}"),
-            ("Scale", str(adapter.scale)),
-            ("Blocks", blocks if isinstance(blocks, str) else ", ".join(map(str, blocks))),
-        ]
-    rows += [
+    training, cost = run.config.training, run.cost
+    rows = [
+        ("Method", run.config.method),
+        *_shape(run.config),
         ("Learning rate", _number(training.learning_rate)),
         ("Steps, epochs", f"{cost.steps}, {cost.epochs:.1f}"),
         ("Audio seen", f"{cost.audio_hours_seen:.2f} h"),
@@ -162,6 +168,28 @@ def _training(run: RunRecord) -> str:
     lines = ["## Training", "", "| | |", "|---|---|"]
     lines += [f"| {key} | {_cell(value)} |" for key, value in rows]
     return "\n".join(lines) + "\n"
+
+
+def _shape(config: RunConfig) -> list[tuple[str, str]]:
+    method = find(config.method)
+    if method.section is None:
+        return []
+    decided = shape(method, getattr(config, method.section))
+    if not isinstance(decided, Shape):
+        return [(f"`{method.section}.{key}`", _list(v)) for key, v in to_builtins(decided).items()]
+    rows = [
+        ("Bottleneck width", str(decided.bottleneck_dim)),
+        ("Input, activation", f"{decided.input}, {decided.activation}"),
+        ("Scale", str(decided.scale)),
+        ("Blocks", _list(decided.blocks)),
+    ]
+    if (decided.form, decided.sites) != ("parallel", ("ffn1", "ffn2")):
+        rows.insert(0, ("Form, sites", f"{decided.form}, {_list(decided.sites)}"))
+    return rows
+
+
+def _list(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _rate(rate: Rate) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tpactl.formats.run import Method, RunConfig
+from tpactl.adapters import settings as adapter_settings
+from tpactl.formats.run import RunConfig
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,24 @@ AMOUNTS = (
 SMALL_BASE = 50_000_000
 """Parameters. Smaller bases stand and need larger learning rates."""
 
-_RATES: dict[tuple[Method, bool], tuple[float, float]] = {
+_RATES: dict[tuple[str, bool], tuple[float, float]] = {
     ("tpa", True): (8e-3, 4e-3),
     ("tpa", False): (1e-3, 5e-4),
+    ("lora", True): (4e-3, 4e-3),
+    ("lora", False): (1e-3, 5e-4),
+    ("dora", True): (4e-3, 4e-3),
+    ("dora", False): (1e-3, 5e-4),
+    ("ia3", True): (2e-2, 4e-3),
+    ("ia3", False): (5e-3, 5e-4),
+    ("bitfit", True): (1e-2, 4e-3),
+    ("bitfit", False): (1e-3, 5e-4),
     ("head", True): (8e-3, 8e-3),
     ("head", False): (1e-3, 1e-3),
     ("full", True): (5e-4, 5e-4),
     ("full", False): (1e-4, 1e-4),
 }
-"""(method, base is small) to the learning rates of the body and of the head.
+"""(method, base is small) to the learning rates of the body and of the decoder. Methods that are
+not here learn as ``tpa`` does.
 
 Measured for small bases. For large ones, the usual: an adapter at ten times the rate of full
 fine-tuning.
@@ -57,9 +67,13 @@ def resolve(config: RunConfig, *, hours: float, base_parameters: int) -> RunConf
         config: as the user gave it; what is set stays.
         hours: of speech in the train split.
         base_parameters: of the base.
+
+    Raises:
+        UsageError: the configuration asks for what its method does not do.
     """
     amount = next(a for a in AMOUNTS if hours <= a.up_to_hours)
-    rate, head_rate = _RATES[config.method, base_parameters < SMALL_BASE]
+    is_small = base_parameters < SMALL_BASE
+    rate, head_rate = _RATES.get((config.method, is_small), _RATES["tpa", is_small])
     given = config.training
     chosen = {
         "learning_rate": rate,
@@ -73,4 +87,5 @@ def resolve(config: RunConfig, *, hours: float, base_parameters: int) -> RunConf
         "dropout": config.method == "full",
     }
     missing = {key: value for key, value in chosen.items() if getattr(given, key) is None}
-    return msgspec.structs.replace(config, training=msgspec.structs.replace(given, **missing))
+    shaped = adapter_settings.resolve(config)
+    return msgspec.structs.replace(shaped, training=msgspec.structs.replace(given, **missing))

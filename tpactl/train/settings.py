@@ -15,6 +15,7 @@ from typing import Any, get_args
 import msgspec
 import yaml
 
+from tpactl.adapters.settings import check, check_read
 from tpactl.errors import UsageError
 from tpactl.formats.files import to_builtins
 from tpactl.formats.run import RunConfig
@@ -52,7 +53,7 @@ def read(
 
     Raises:
         UsageError: an unknown key (with the closest valid one) or a value of the wrong type; all
-            faults are gathered.
+            faults are gathered. Also a key given to ``--set`` that the chosen method does not read.
     """
     tree = _read_yaml(file) if file is not None else {}
     faults = _unknown_keys(tree, str(file))
@@ -73,7 +74,10 @@ def read(
             "correct the key; tpactl init writes a run file that names the usual ones",
             faults[1:],
         )
-    return _convert(tree if over is None else _laid_over(to_builtins(over), tree))
+    config = _convert(tree if over is None else _laid_over(to_builtins(over), tree))
+    check(config)
+    check_read(config.method, [override.partition("=")[0] for override in overrides])
+    return config
 
 
 def write(config: RunConfig) -> str:
@@ -192,16 +196,16 @@ def _convert(tree: Tree) -> RunConfig:
 
 def _choices(key: str) -> str:
     """Name the allowed words of ``key`` where its type lists them."""
-    group, _, name = key.rpartition(".")
+    group, _, name = key.partition("[")[0].rpartition(".")
     record = _groups().get(group, RunConfig)
     for field in msgspec.structs.fields(record):
         if field.name == name:
-            words = [
-                str(word) for part in (field.type, *get_args(field.type)) for word in _words(part)
-            ]
+            words = _words(field.type)
             return f"; words it takes: {', '.join(dict.fromkeys(words))}" if words else ""
     return ""
 
 
 def _words(kind: Any) -> list[str]:
-    return [word for word in get_args(kind) if isinstance(word, str)]
+    parts = get_args(kind)
+    inner = [word for part in parts if not isinstance(part, str) for word in _words(part)]
+    return [part for part in parts if isinstance(part, str)] + inner

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tpactl.adapters import store
 from tpactl.adapters.adapter import Adapter
 from tpactl.adapters.attach import attach
+from tpactl.adapters.methods import FULL, find
 from tpactl.bases.base import Base
 from tpactl.formats.run import RunConfig
 from tpactl.train.save import save_model
@@ -32,10 +33,10 @@ class Trained(Protocol):
     """All trained, head included."""
 
     def body(self) -> list[nn.Parameter]:
-        """Return the trained parameters outside the CTC head."""
+        """Return the trained parameters outside the decoder."""
 
     def head(self) -> list[nn.Parameter]:
-        """Return the trained parameters of the CTC head."""
+        """Return the trained parameters of the decoder: the CTC head, or what stands for it."""
 
     def learning(self, yes: bool) -> None:
         """Switch dropout on or off; BatchNorm never leaves ``eval()``."""
@@ -58,10 +59,18 @@ def begin(base: Base, config: RunConfig) -> Trained:
 
     Raises:
         UsageError: no such method, or a shape that does not fit the base.
+        MachineError: the method needs a library that is not installed.
     """
-    if config.method == "full":
+    if config.method == FULL:
         return WholeModel(base, dropout=bool(config.training.dropout))
-    adapter = attach(base, config.method, config.adapter, seed=config.training.seed)
+    section = find(config.method).section
+    adapter = attach(
+        base,
+        config.method,
+        getattr(config, section) if section else None,
+        decoder=config.decoder,
+        seed=config.training.seed,
+    )
     return AdapterOnly(base, adapter)
 
 
@@ -76,12 +85,12 @@ class AdapterOnly:
         self.num_parameters = adapter.num_parameters
 
     def body(self) -> list[nn.Parameter]:
-        """Return the bottlenecks' parameters."""
-        return list(self.adapter.bottlenecks.parameters())
+        """Return the parameters of the adapter's parts."""
+        return list(self.adapter.parts.parameters())
 
     def head(self) -> list[nn.Parameter]:
-        """Return the parameters of the adapter's own head."""
-        return list(self.adapter.head.parameters())
+        """Return the parameters of the decoder modules that are trained whole."""
+        return list(self.adapter.decoder.parameters())
 
     def learning(self, yes: bool) -> None:
         """Switch the adapter's dropout; the base is never in training mode."""

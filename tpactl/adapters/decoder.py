@@ -1,0 +1,104 @@
+"""What of the decoder is trained: nothing, the CTC head, or modules named by their exact paths."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from tpactl.adapters.part import Instead, Part, Removable
+from tpactl.bases.base import Base
+from tpactl.errors import UsageError
+
+
+class OwnModule(Part):
+    """A trained copy of a module of the base, in float32, that is heard in its place.
+
+    It never leaves ``eval()``, as the base never does: BatchNorm's running statistics stay.
+    """
+
+    listed_under: ClassVar[tuple[str, ...]] = ("modules_to_save",)
+
+    def __init__(self, path: str, module: nn.Module, *, returns_float: bool) -> None:
+        super().__init__(path)
+        self.own = copy.deepcopy(module).float().requires_grad_(True).eval()
+        self._module = (module,)
+        self._returns_float = returns_float
+
+    def train(self, mode: bool = True) -> OwnModule:
+        """Stay in ``eval()``."""
+        super().train(False)
+        return self
+
+    def put_on(self) -> list[Removable]:
+        """Have the base call the copy."""
+        return [Instead(self._module[0], self._compute)]
+
+    def stored(self) -> Any:
+        """Yield the copy's tensors under their names in the base."""
+        for name, tensor in self.own.named_parameters():
+            yield f"{self.path}.{name}", tensor
+
+    def merge_into(self, model: nn.Module) -> None:
+        """Put the copy into ``model``, in the dtype of the module it replaces; exact."""
+        dtype = next(self._module[0].parameters()).dtype
+        model.set_submodule(self.path, copy.deepcopy(self.own).to(dtype))
+
+    def _compute(self, *args: Any, **kwargs: Any) -> Any:
+        given = [a for a in (*args, *kwargs.values()) if _is_float(a)]
+        if not given or torch.is_autocast_enabled(given[0].device.type):
+            return self.own(*args, **kwargs)
+        out = self.own(
+            *(a.float() if _is_float(a) else a for a in args),
+            **{key: a.float() if _is_float(a) else a for key, a in kwargs.items()},
+        )
+        if self._returns_float:
+            return out
+        dtype = given[0].dtype
+        if isinstance(out, tuple):
+            return tuple(o.to(dtype) if _is_float(o) else o for o in out)
+        return out.to(dtype) if _is_float(out) else out
+
+
+def own_modules(base: Base, decoder: list[str] | str) -> list[OwnModule]:
+    """Return trained copies of what ``decoder`` names; the base must be without an adapter.
+
+    Args:
+        base: whose.
+        decoder: ``none``, ``head``, or exact module paths, ``head`` among them if wanted.
+
+    Raises:
+        UsageError: a path that is none, holds nothing to train, or lies in another one.
+    """
+    names = {"none": [], "head": ["head"]}[decoder] if isinstance(decoder, str) else decoder
+    paths = [base.head_path if name == "head" else name for name in names]
+    modules = {path: module for path, module in base.model.named_modules() if path}
+    faults = [fault for path in dict.fromkeys(paths) if (fault := _fault(path, paths, modules))]
+    if faults:
+        raise UsageError(
+            faults[0],
+            "give exact module paths, or head; tpactl base show lists the blocks' paths",
+            faults[1:],
+        )
+    return [OwnModule(path, modules[path], returns_float=path == base.head_path) for path in paths]
+
+
+def _fault(path: str, paths: list[str], modules: dict[str, nn.Module]) -> str | None:
+    if path not in modules:
+        close = difflib.get_close_matches(path, modules, n=3, cutoff=0.0)
+        return f"decoder: the base has no module {path!r}; the nearest are {', '.join(close)}"
+    if paths.count(path) > 1:
+        return f"decoder: {path} is named twice"
+    if isinstance(modules[path], nn.ModuleList | nn.ModuleDict):
+        return f"decoder: {path} is a list of modules; name those in it"
+    if not any(True for _ in modules[path].parameters()):
+        return f"decoder: {path} has nothing to train"
+    outer = [other for other in paths if path.startswith(f"{other}.")]
+    return f"decoder: {path} lies in {outer[0]}" if outer else None
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
