@@ -5,13 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from tpactl.errors import BaseError, UsageError
 from tpactl.eval import compare as room
+from tpactl.eval.costs import read_prices
+from tpactl.eval.page.page import write_page
+from tpactl.eval.page.words import Words
+from tpactl.eval.plan import Plan
 from tpactl.eval.systems import System, TrainingContent, labels, system_of_run
-from tpactl.formats.report import Report
-from tpactl.scoring.normalise import DEFAULT
+from tpactl.formats.report import Prices, Report
 
 
 def compare(
@@ -23,9 +29,14 @@ def compare(
     packages: Sequence[Path] = (),
     names: Sequence[str] = (),
     out: Path | None = None,
-    normaliser: str = DEFAULT,
+    incumbent: Path | None = None,
+    plan: Plan = Plan(),  # noqa: B008  frozen
     device: str = "auto",
+    language: str = "en",
+    audio: bool = True,
     force: bool = False,
+    resume: bool = False,
+    strict: bool = False,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
     """Return the report of the base, the runs and the packages on one split.
@@ -39,9 +50,14 @@ def compare(
         names: labels of the runs, in their order; empty takes their folders' names. A package is
             called by its own name and version.
         out: a folder for the report.
-        normaliser: by which rules texts are made comparable.
+        incumbent: the run or package that is in use today; it may be among the others.
+        plan: what else is measured, and by which rules.
         device: auto, cpu, cuda, ...
+        language: of ``report.html``: en or ja.
+        audio: whether ``report.html`` has players for the worst utterances.
         force: replace an earlier report in ``out``.
+        resume: go on where an evaluation into ``out`` was stopped.
+        strict: refuse a test that shares audio, texts or speakers with a system's training.
         on_progress: called with (stage, done, total).
 
     Raises:
@@ -49,18 +65,58 @@ def compare(
         InputError, BaseError, IntegrityError: as ``tpactl.eval.compare.compare`` and
             ``tpactl.package.read.open_package``.
     """
-    with _systems(runs, packages, labels(runs, names)) as systems:
-        return room.compare(
+    Words(language)  # an unknown one is refused before the work, not after it
+    runs, packages, names = _with_incumbent(runs, packages, names, incumbent)
+    with _systems(runs, packages, names) as systems:
+        report = room.compare(
             data,
             split,
             _default_base(systems) if base_ref is None else base_ref,
             systems,
             out,
-            normaliser=normaliser,
+            plan=replace(plan, incumbent=_name_of(systems, incumbent)),
             device=device,
             force=force,
+            resume=resume,
+            strict=strict,
             on_progress=on_progress,
         )
+    if out is not None:
+        write_page(out, language=language, audio=audio)
+    return report
+
+
+def prices_of(file: Path | None, **given: float | str | None) -> Prices:
+    """Return the prices of ``file``, overridden by those given.
+
+    Raises:
+        InputError: the file holds no prices.
+    """
+    prices = Prices() if file is None else read_prices(file)
+    known = {key: value for key, value in given.items() if value is not None}
+    return msgspec.structs.replace(prices, **known)
+
+
+def _with_incumbent(
+    runs: Sequence[Path], packages: Sequence[Path], names: Sequence[str], incumbent: Path | None
+) -> tuple[list[Path], list[Path], list[str]]:
+    """Return runs, packages and the runs' names, the incumbent among them."""
+    given = [path.resolve() for path in (*runs, *packages)]
+    if incumbent is None or incumbent.resolve() in given:
+        return list(runs), list(packages), labels(runs, names)
+    if not incumbent.is_dir():
+        return list(runs), [*packages, incumbent], labels(runs, names)
+    if not names:
+        return [*runs, incumbent], list(packages), labels([*runs, incumbent])
+    own = "incumbent" if incumbent.name in names else incumbent.name
+    return [*runs, incumbent], list(packages), [*labels(runs, names), own]
+
+
+def _name_of(systems: Sequence[System], incumbent: Path | None) -> str | None:
+    if incumbent is None:
+        return None
+    place = incumbent.resolve()
+    return next(system.name for system in systems if Path(system.source).resolve() == place)
 
 
 def _default_base(systems: Sequence[System]) -> str:
