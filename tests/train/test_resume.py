@@ -16,7 +16,6 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.train.conftest import FAST, quick
-from tests.train.tones import department
 from tpactl.errors import InputError, IntegrityError, UsageError
 from tpactl.formats import checkpoint
 from tpactl.formats.run import Run
