@@ -27,7 +27,7 @@ def test_bare_tpactl_shows_the_lifecycle_and_the_next_step(tpactl, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     outcome = tpactl()
     assert outcome.exit_code == 0
-    order = ["prepare", "train", "eval", "package", "verify", "transcribe"]
+    order = ["prepare", "train", "eval", "gate", "package", "verify", "transcribe"]
     places = [outcome.out.index(f"{name} ") for name in order]
     assert places == sorted(places)
     assert "next:  tpactl quickstart" in outcome.out
@@ -40,6 +40,14 @@ def test_bare_tpactl_shows_the_lifecycle_and_the_next_step(tpactl, tmp_path, mon
         (["data/dataset.json"], "tpactl train --data data --out run"),
         (["data/dataset.json", "run/run.json"], "tpactl eval --data data --split test --run run"),
         (["run/run.json", "report/report.json"], "tpactl package run --name"),
+        (
+            ["run/run.json", "report/report.json", "policy.yaml"],
+            "tpactl gate --report report --policy policy.yaml",
+        ),
+        (
+            ["run/run.json", "report/report.json", "policy.yaml", "report/gate.json"],
+            "tpactl package run --name",
+        ),
         (["adapter.tpa", "run/run.json"], "tpactl verify adapter.tpa"),
     ],
 )

@@ -13,7 +13,14 @@ from tpactl.flows import start as start_flow
 from tpactl.formats.run import RunConfig
 from tpactl.train import settings
 
-FILES = ["README.md", "audio/README.md", "audio/metadata.csv", "model_card.md", "run.yaml"]
+FILES = [
+    "README.md",
+    "audio/README.md",
+    "audio/metadata.csv",
+    "model_card.md",
+    "policy.yaml",
+    "run.yaml",
+]
 
 
 def keys(tree: dict[str, Any], before: str = "") -> set[str]:

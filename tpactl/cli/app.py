@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "prepare": "Lifecycle",
     "train": "Lifecycle",
     "eval": "Lifecycle",
+    "gate": "Lifecycle",
     "package": "Lifecycle",
     "verify": "Lifecycle",
     "transcribe": "Lifecycle",

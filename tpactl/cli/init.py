@@ -16,9 +16,9 @@ def init(
     ],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Start a department: a run file with every key explained, the audio layout, a model card.
+    """Start a department: run file and release policy explained, audio layout, model card.
 
-    Writes run.yaml, model_card.md, README.md and audio/ into DIR and overwrites nothing.
+    Writes run.yaml, policy.yaml, model_card.md, README.md and audio/ into DIR; overwrites nothing.
 
     Example:
       tpactl init warehouse

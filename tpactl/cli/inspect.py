@@ -14,6 +14,7 @@ from tpactl.cli import console
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from tpactl.formats.gate import GateRecord
     from tpactl.formats.report import Rate, Report
     from tpactl.package.read import OpenedPackage
 
@@ -65,6 +66,7 @@ def _as_json(package: OpenedPackage) -> dict[str, object]:
         "record": package.record,
         "adapter_config": package.config,
         "evaluation": package.evaluation,
+        "gate": package.decision,
         "card": package.card,
     }
 
@@ -93,6 +95,8 @@ def _show(package: OpenedPackage) -> None:
         console.out.print(Text.assemble("\n", ("unevaluated", "warn"), ": no test results inside"))
     else:
         _show_evaluation(package.evaluation)
+    if package.decision is not None:
+        _show_decision(package.decision)
     console.out.print("\nmodel card: README.md, printed by --card", style="quiet")
 
 
@@ -116,6 +120,18 @@ def _show_evaluation(report: Report) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+def _show_decision(decision: GateRecord) -> None:
+    from tpactl.cli.gate import rules_table
+
+    said = ("passed", "good") if decision.passed else ("not passed", "error")
+    used = decision.policy
+    console.out.print(
+        Text.assemble("\nrelease gate: ", said, f", {used.file} ({used.digest[:19]})"),
+        soft_wrap=True,
+    )
+    console.out.print(rules_table(decision))
 
 
 def _percent(rate: Rate) -> str:

@@ -13,6 +13,7 @@ STEPS = (
     ("prepare", "audio folder -> data set"),
     ("train", "data set + base -> run with an adapter"),
     ("eval", "base, adapters -> word error rates"),
+    ("gate", "report + policy -> may it be released?"),
     ("package", "run -> one .tpa file"),
     ("verify", "every digest, and the right base"),
     ("transcribe", "audio -> text, adapters switched"),
@@ -51,6 +52,12 @@ def next_command(folder: Path) -> tuple[str, str]:
     report, package = newest("report.json"), newest("*.tpa")
     if package:
         return f"tpactl verify {shown(package)}", "a package is here"
+    policy, decision = newest("policy.yaml"), newest("gate.json")
+    if run and report and policy and not decision:
+        return (
+            f"tpactl gate --report {shown(report.parent)} --policy {shown(policy)}",
+            "an evaluated run and a policy are here",
+        )
     if run and report:
         return (
             f"tpactl package {shown(run.parent)} --name DEPARTMENT/TASK --version 0.1.0 "

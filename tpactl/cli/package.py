@@ -22,7 +22,11 @@ def package(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.tpa", help="The file to write.")],
     evaluation: Annotated[
         Path | None,
-        typer.Option("--eval", metavar="DIR", help="What tpactl eval --out wrote for this run."),
+        typer.Option(
+            "--eval",
+            metavar="DIR",
+            help="What tpactl eval --out wrote for this run; with the decision of tpactl gate.",
+        ),
     ] = None,
     card: Annotated[
         Path | None,
@@ -90,6 +94,7 @@ def package(
                 "name": name,
                 "version": version,
                 "evaluated": made.evaluation is not None,
+                "gate_passed": None if made.decision is None else made.decision.passed,
                 "base_digest": made.record.base.digest,
                 "parts": [{"name": p.name, "digest": p.digest, "size": p.size} for p in made.parts],
             }
@@ -102,6 +107,9 @@ def package(
     console.out.print(f"digest  {made.digest}", soft_wrap=True)
     if made.evaluation is None:
         console.warn("this package is unevaluated; --eval DIR puts test results into it")
+    if made.decision is not None and not made.decision.passed:
+        failed = ", ".join(result.rule for result in made.decision.failed)
+        console.warn(f"the release gate says no: {failed}")
     if record.best_step == 0:
         console.warn("no step of this run was better than the base alone; the adapter is untrained")
     where = shlex.quote(base or record.base_ref)

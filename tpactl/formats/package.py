@@ -8,12 +8,14 @@ The parts of a package, each a layer of its OCI manifest (``docs/formats/package
     canary.safetensors                   a short input and the logits it must give
     README.md                            the model card
     evaluation.json                      Report; absent where the package is unevaluated
+    gate.json                            GateRecord; absent where no gate judged the evaluation
 """
 
 from __future__ import annotations
 
 from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE
 from tpactl.formats.files import Record
+from tpactl.formats.gate import GATE_FILE
 from tpactl.formats.identity import BaseIdentity
 
 FORMAT_VERSION = 1
@@ -25,7 +27,7 @@ CARD_FILE = "README.md"
 EVALUATION_FILE = "evaluation.json"
 
 REQUIRED_PARTS = (WEIGHTS_FILE, CONFIG_FILE, RECORD_FILE, CANARY_FILE, CARD_FILE)
-PARTS = (*REQUIRED_PARTS, EVALUATION_FILE)
+PARTS = (*REQUIRED_PARTS, EVALUATION_FILE, GATE_FILE)
 """Every part of format version 1, in the order of the manifest's layers."""
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from tpactl.errors import InputError, IntegrityError
 from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE, AdapterConfig
+from tpactl.formats.gate import GateRecord, read_gate
 from tpactl.formats.package import PackageRecord
 from tpactl.formats.report import Report, read_report
 from tpactl.formats.run import RunRecord
@@ -98,3 +99,43 @@ def _portable_path(record: T, key: str) -> T:
     if record is None:
         return record
     return msgspec.structs.replace(record, **{key: portable(getattr(record, key))})
+
+
+def read_decision(folder: Path, weights_digest: str) -> GateRecord | None:
+    """Return the gate's decision on the report in ``folder``; ``None`` where no gate judged it.
+
+    Raises:
+        InputError: it is damaged, or judged another report or another adapter.
+    """
+    decision = read_gate(folder)
+    if decision is not None and decision.system.digest != weights_digest:
+        raise InputError(
+            f"{folder} holds the gate's decision on {decision.system.name} "
+            f"({decision.system.digest[:19]}), not on this run ({weights_digest[:19]})",
+            f"judge this run: tpactl gate --report {folder} --policy policy.yaml --system NAME",
+        )
+    return decision
+
+
+def check_decision(decision: GateRecord, evaluation: Report | None, weights_digest: str) -> None:
+    """Raise where the decision in a package is not about its evaluation and its adapter.
+
+    Raises:
+        IntegrityError: with every contradiction.
+    """
+    faults = []
+    if decision.system.digest != weights_digest:
+        faults.append("it judged another adapter")
+    if evaluation is None:
+        faults.append("there is no evaluation that it could have judged")
+    elif (decision.data_digest, decision.base_digest) != (
+        evaluation.data_digest,
+        evaluation.base_digest,
+    ):
+        faults.append("it judged another evaluation")
+    if decision.passed == bool(decision.failed):
+        faults.append("its decision is not what its rules say")
+    if faults:
+        raise IntegrityError(
+            "gate.json does not belong to the rest of the package", GET_IT_AGAIN, faults
+        )

@@ -18,6 +18,7 @@ import msgspec
 from tpactl.errors import BaseError, InputError, UsageError
 from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE, AdapterConfig
 from tpactl.formats.files import canonical_json, read_json, to_builtins
+from tpactl.formats.gate import GATE_FILE
 from tpactl.formats.package import (
     CANARY_FILE,
     CARD_FILE,
@@ -29,7 +30,7 @@ from tpactl.formats.package import (
 from tpactl.formats.progress import Progress
 from tpactl.formats.run import Run, RunRecord
 from tpactl.package import canary, layout
-from tpactl.package.agreement import read_evaluation
+from tpactl.package.agreement import read_decision, read_evaluation
 from tpactl.package.archive import whole_file, write
 from tpactl.package.card import write_card
 from tpactl.package.names import check_name, check_version, portable
@@ -99,7 +100,8 @@ def build(
         version: semantic version; becomes the OCI tag.
         out: the file to write.
         base: the run's base, on the CPU in float32.
-        evaluation: what ``tpactl eval --out`` wrote for this very run.
+        evaluation: what ``tpactl eval --out`` wrote for this very run, and the decision of
+            ``tpactl gate`` where it is there.
         card: Markdown of the department for the model card: use, limits, licence, owner.
         reproduce: an earlier package of the same run. Its canary's measured logits are taken over,
             after a check, so that the bytes can be equal on another kind of processor.
@@ -108,7 +110,7 @@ def build(
 
     Raises:
         UsageError: a name, version or run that cannot be packaged.
-        InputError: ``out`` exists, or the evaluation is somebody else's.
+        InputError: ``out`` exists, or evaluation or decision are somebody else's.
         BaseError: ``base`` is not the run's base.
         IntegrityError: the run's adapter is damaged.
         MachineError: the disk is full.
@@ -122,9 +124,10 @@ def build(
     _check_base(opened.record, base)
     weights = opened.adapter_folder / WEIGHTS_FILE
     weights_blob = _blob_of_file(weights)
-    report = None
+    report = decision = None
     if evaluation is not None:
         report = read_evaluation(evaluation, opened.record, weights_blob.digest)
+        decision = read_decision(evaluation, weights_blob.digest)
     config = read_json(opened.adapter_folder / CONFIG_FILE, AdapterConfig)
     base_ref = portable(opened.record.base_ref)
     report_progress("compute the canary", 1, 3)
@@ -145,6 +148,8 @@ def build(
     }
     if report is not None:
         contents[EVALUATION_FILE] = _readable_json(report)
+    if decision is not None:
+        contents[GATE_FILE] = _readable_json(decision)
     blobs = {
         part: weights_blob if isinstance(content, Path) else layout.blob_of(content)
         for part, content in contents.items()

@@ -16,6 +16,7 @@ from typing import Any
 
 from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE
 from tpactl.formats.files import canonical_json
+from tpactl.formats.gate import GATE_FILE
 from tpactl.formats.package import (
     CANARY_FILE,
     CARD_FILE,
@@ -42,6 +43,7 @@ PART_TYPES = {
     CANARY_FILE: "application/vnd.cncf.model.dataset.v1.raw",
     CARD_FILE: "application/vnd.cncf.model.doc.v1.raw",
     EVALUATION_FILE: "application/vnd.cncf.model.doc.v1.raw",
+    GATE_FILE: "application/vnd.cncf.model.doc.v1.raw",
 }
 
 FILEPATH = "org.cncf.model.filepath"

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from tpactl.errors import InputError, IntegrityError
 from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE, AdapterConfig
 from tpactl.formats.files import Record
+from tpactl.formats.gate import GATE_FILE, GateRecord
 from tpactl.formats.package import (
     CANARY_FILE,
     CARD_FILE,
@@ -32,7 +33,7 @@ from tpactl.formats.package import (
 )
 from tpactl.formats.report import Report
 from tpactl.package import canary, layout
-from tpactl.package.agreement import check_adapter, measured
+from tpactl.package.agreement import check_adapter, check_decision, measured
 from tpactl.package.archive import Member, scan, whole_file
 from tpactl.package.names import is_name, is_version
 from tpactl.package.strict import (
@@ -70,6 +71,7 @@ class OpenedPackage:
         parts: in the manifest's order.
         evaluation: ``None`` where the package is unevaluated.
         card: the model card, Markdown.
+        decision: of the gate; ``None`` where none judged the evaluation.
     """
 
     path: Path
@@ -81,6 +83,7 @@ class OpenedPackage:
     evaluation: Report | None
     card: str
     canary: canary.Canary
+    decision: GateRecord | None
     _members: Mapping[str, Member]
 
     def extract(self, folder: Path) -> Path:
@@ -318,6 +321,10 @@ class _Reader:
                 raise damaged(EVALUATION_FILE, "it was measured on another base")
             if not measured(evaluation, layers[WEIGHTS_FILE].digest):
                 raise damaged(EVALUATION_FILE, "it was measured with another adapter")
+        decision = None
+        if GATE_FILE in layers:
+            decision = self._typed(layers[GATE_FILE], GateRecord, GATE_FILE)
+            check_decision(decision, evaluation, layers[WEIGHTS_FILE].digest)
         return OpenedPackage(
             path=self._path,
             size_bytes=self._size,
@@ -331,6 +338,7 @@ class _Reader:
             evaluation=evaluation,
             card=self._card(layers[CARD_FILE]),
             canary=canary.read(self._content(self._blobs[layers[CANARY_FILE].digest], CANARY_FILE)),
+            decision=decision,
             _members=self._blobs,
         )
 

@@ -1,0 +1,1 @@
+"""A report and a policy become a decision: ``gate.json``."""
