@@ -10,8 +10,10 @@ import torch
 from adapters.cases import disturb, logits
 
 from tpactl.adapters.attach import attach
+from tpactl.adapters.settings import check
 from tpactl.errors import MachineError, UsageError
 from tpactl.formats.adapter import IA3Settings, LoRASettings
+from tpactl.formats.run import RunConfig
 
 
 @pytest.mark.parametrize("method", ["lora", "dora", "ia3"])
@@ -49,8 +51,12 @@ def test_it_computes_what_peft_computes_with_the_same_tensors(base, features, me
 def test_without_peft_the_methods_say_what_to_install(parakeet, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     for method in ("lora", "dora", "ia3"):
-        with pytest.raises(MachineError, match="need PEFT, which is not installed") as caught:
+        with pytest.raises(
+            MachineError, match=f"method {method} needs peft, which is not installed"
+        ) as caught:
             attach(parakeet, method)
+        with pytest.raises(MachineError, match="is not installed"):
+            check(RunConfig(method=method))
         assert caught.value.fix == "pip install 'tpactl[peft]'"
         assert caught.value.exit_code == 6
     attach(parakeet, "bitfit")

@@ -10,7 +10,7 @@ import msgspec
 
 from tpactl.adapters.adapter import Adapter, base_alone
 from tpactl.adapters.decoder import own_modules
-from tpactl.adapters.methods import Method, find
+from tpactl.adapters.methods import Method, find, require
 from tpactl.adapters.part import Part
 from tpactl.adapters.settings import shape
 from tpactl.bases.base import Base
@@ -56,6 +56,7 @@ def make(
     base: Base, method: Method, settings: Any, decoder: list[str] | str, name: str, seed: int = 0
 ) -> Adapter:
     """Return a fresh adapter, not active; arguments and errors as ``attach``."""
+    require(method)
     build: Build = importlib.import_module(method.module).build
     # Copies carry hooks along, and another adapter's modules.
     with base_alone(base):

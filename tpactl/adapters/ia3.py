@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tpactl.adapters.chosen import chosen_layers
 from tpactl.adapters.part import Part
-from tpactl.adapters.peft_layers import PeftLayer, ScaledInput, place, require_peft, wrap
+from tpactl.adapters.peft_layers import PeftLayer, ScaledInput, place, wrap
 from tpactl.bases.base import Base
 from tpactl.errors import UsageError
 from tpactl.formats.adapter import IA3Settings
@@ -19,7 +19,6 @@ def build(base: Base, settings: IA3Settings, seed: int) -> list[Part]:
     """Return factors of one; they change no logit until trained.
 
     Raises:
-        MachineError: PEFT is not installed.
         UsageError: blocks or sites that cannot be.
     """
     convolutions = [site for site in settings.sites if site.startswith("conv.")]
@@ -29,7 +28,6 @@ def build(base: Base, settings: IA3Settings, seed: int) -> list[Part]:
             "name layers of attention and feed-forward modules",
         )
     chosen = chosen_layers(base, settings.blocks, list(settings.sites), "ia3")
-    require_peft()
     from peft import IA3Config
 
     layers = [layer for _, layer in chosen]

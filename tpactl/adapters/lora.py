@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tpactl.adapters.chosen import chosen_layers
 from tpactl.adapters.part import Part
-from tpactl.adapters.peft_layers import PeftLayer, place, require_peft, wrap
+from tpactl.adapters.peft_layers import PeftLayer, place, wrap
 from tpactl.bases.base import Base
 from tpactl.formats.adapter import LoRASettings
 
@@ -16,11 +16,9 @@ def build(base: Base, settings: LoRASettings, seed: int, *, use_dora: bool = Fal
     """Return fresh updates; they change no logit until trained.
 
     Raises:
-        MachineError: PEFT is not installed.
         UsageError: blocks or sites that cannot be.
     """
     chosen = chosen_layers(base, settings.blocks, list(settings.sites), "lora")
-    require_peft()
     from peft import LoraConfig
 
     layers = [layer for _, layer in chosen]

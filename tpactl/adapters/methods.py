@@ -8,13 +8,14 @@ model itself. No torch here: the command line reads this for its help.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from tpactl.errors import UsageError
+from tpactl.errors import MachineError, UsageError
 from tpactl.formats.adapter import BitFitSettings, IA3Settings, LoRASettings, Shape
 
 FULL = "full"
@@ -33,6 +34,8 @@ class Method:
     """What the result is, for a model card."""
     module: str
     """Dotted name of the module that holds ``build``, see ``adapters.attach.Build``."""
+    needs: str | None = None
+    """The library it is built on, whose name is that of the extra that installs it."""
     section: str | None = None
     """The section of a run file that shapes it; ``None`` for a method without a shape."""
     defaults: msgspec.Struct | None = None
@@ -74,6 +77,19 @@ def find(name: str) -> Method:
         f"method: no method {name!r}" + (f"; the closest is {close[0]}" if close else ""),
         f"choose one of: {', '.join(known)}",
     )
+
+
+def require(method: Method) -> None:
+    """Refuse a method whose library is not installed; it is not imported for that.
+
+    Raises:
+        MachineError: with what to install.
+    """
+    if method.needs is not None and importlib.util.find_spec(method.needs) is None:
+        raise MachineError(
+            f"method {method.name} needs {method.needs}, which is not installed",
+            f"pip install 'tpactl[{method.needs}]'",
+        )
 
 
 _BOTTLENECK_KEYS = {"input": "adapter_input", "dropout": "adapter_dropout"}
@@ -136,6 +152,7 @@ register(
         summary="low-rank updates of linear layers (extra peft)",
         title="A LoRA adapter",
         module="tpactl.adapters.lora",
+        needs="peft",
         section="lora",
         defaults=LoRASettings(),
         keys=_LORA_KEYS,
@@ -149,6 +166,7 @@ register(
         summary="the same, magnitude and direction apart (extra peft)",
         title="A DoRA adapter",
         module="tpactl.adapters.dora",
+        needs="peft",
         section="lora",
         defaults=LoRASettings(),
         keys=_LORA_KEYS,
@@ -162,6 +180,7 @@ register(
         summary="factors on keys, values and hidden units (extra peft)",
         title="An (IA)³ adapter",
         module="tpactl.adapters.ia3",
+        needs="peft",
         section="ia3",
         defaults=IA3Settings(),
     )

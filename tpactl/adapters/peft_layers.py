@@ -14,7 +14,6 @@ from torch import nn
 
 from tpactl.adapters.part import Instead, Part, Removable
 from tpactl.bases.blocks import Layer
-from tpactl.errors import MachineError
 
 _NAME = "default"
 """PEFT's name of the adapter in each of its layers, which here hold only one."""
@@ -81,21 +80,6 @@ def wrap(config: Any, layers: list[Layer], seed: int) -> list[Any]:
     wrapped = [holder[place(i)] for i in range(len(layers))]
     assert all(isinstance(layer, BaseTunerLayer) for layer in wrapped)
     return wrapped
-
-
-def require_peft() -> None:
-    """Raise where PEFT is not installed.
-
-    Raises:
-        MachineError: it is not.
-    """
-    try:
-        import peft  # noqa: F401
-    except ImportError as error:
-        raise MachineError(
-            "the methods lora, dora and ia3 need PEFT, which is not installed",
-            "pip install 'tpactl[peft]'",
-        ) from error
 
 
 def _twin(layer: nn.Linear | nn.Conv1d) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tpactl.adapters.methods import FULL, METHODS, Method, find
+from tpactl.adapters.methods import FULL, METHODS, Method, find, require
 from tpactl.errors import UsageError
 from tpactl.formats.files import to_builtins
 from tpactl.formats.run import RunConfig
@@ -30,13 +30,14 @@ def shape(method: Method, given: msgspec.Struct | None) -> Any:
 
 
 def check(config: RunConfig) -> None:
-    """Refuse a configuration whose method is unknown, or has nothing to train.
+    """Refuse a configuration whose method is unknown, not installed, or has nothing to train.
 
     Raises:
-        UsageError: it is.
+        UsageError: it is unknown, or has nothing to train.
+        MachineError: the library it needs is not installed.
     """
     if config.method != FULL:
-        find(config.method)
+        require(find(config.method))
     if config.method == FULL and config.decoder != "head":
         raise UsageError(
             f"decoder is {config.decoder}, but method full trains every weight",
@@ -76,7 +77,7 @@ def resolve(config: RunConfig) -> RunConfig:
     """Return ``config`` with every key of its method's section decided.
 
     Raises:
-        UsageError: as ``check``.
+        TpactlError: as ``check``.
     """
     check(config)
     if config.method == FULL:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tpactl.adapters.methods import METHODS
 from tpactl.cli import console, processes
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ def train(
         ),
     ] = None,
     method: Annotated[
-        Literal["tpa", "head", "full"] | None,
+        str | None,
         typer.Option(
-            help="tpa (the default): two adapters a block and the CTC head; head: that alone; "
-            "full: every weight."
+            metavar="METHOD",
+            help="What is trained, with the CTC head. "
+            + "".join(f"{method.name}: {method.summary}. " for method in METHODS.values())
+            + "full: every weight of the base. The default is tpa.",
         ),
     ] = None,
     config: Annotated[

@@ -8,6 +8,9 @@ from tpactl import shipped
 from tpactl.errors import UsageError
 from tpactl.formats.files import cannot_write, write_bytes
 
+FOR_CONTRIBUTORS = (Path("method.py"),)
+"""Templates of tpactl's own code, which no department needs."""
+
 
 def start(folder: Path) -> list[Path]:
     """Copy the templates into ``folder`` and return the paths written, relative to it.
@@ -22,6 +25,7 @@ def start(folder: Path) -> list[Path]:
         raise UsageError(f"{folder} is a file; a folder is needed", "choose another name")
     source = shipped.templates()
     names = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+    names = [name for name in names if name not in FOR_CONTRIBUTORS]
     present = [name.as_posix() for name in names if (folder / name).exists()]
     if present:
         raise UsageError(
