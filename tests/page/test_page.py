@@ -10,6 +10,7 @@ from html import unescape
 import msgspec
 import pytest
 
+from tests.gate.test_gate import counted, judged, policy_file
 from tests.page import reports
 from tests.page.reports import HOSTILE, SENTENCES, leak, write_data, write_report
 from tpactl.errors import InputError, UsageError
@@ -19,6 +20,8 @@ from tpactl.eval.page.alignment import align
 from tpactl.eval.page.axes import linear, logarithmic
 from tpactl.eval.page.page import write_page
 from tpactl.eval.page.words import LANGUAGES, Words, texts
+from tpactl.gate.gate import gate
+from tpactl.gate.rules import RULES
 from tpactl.scoring.wer import count
 
 
@@ -296,3 +299,52 @@ def test_numbers_carry_their_units():
     assert (t.duration(4.25), t.duration(90), t.duration(7200)) == ("4.2 s", "1.5 min", "2 h")
     assert t.points(-0.021) == "−2.1 points"
     assert Words("ja").duration(90) == "1.5分"
+
+
+def test_the_gates_decision_is_on_the_page_and_says_whom_it_is_about(tmp_path):
+    folder = counted(tmp_path / "report")
+    gate(folder, policy_file(tmp_path, max_error_rate=0.9, max_package_mb=1))
+    shown = section(folder, "gate")
+    assert "picking fails 1 rule of the policy." in shown
+    assert "To store beside the base fails 1.9 MB at most 1.0 MB" in shown
+    assert "picking は、ポリシーの1件の基準を満たしていません。" in section(
+        folder, "gate", language="ja"
+    )
+    gate(folder, policy_file(tmp_path, max_error_rate=0.9), system="today")
+    assert "today meets every rule of the policy." in section(folder, "gate")
+    assert "<title>Evaluation of today</title>" in (folder / "report.html").read_text()
+
+
+def test_every_rule_has_a_name_in_both_languages():
+    easy = {"relative": 0, "probability": 0}
+    names = set()
+    for rule in RULES:
+        found = judged(rule, easy if rule.startswith("improvement") else 1)
+        for result in found if isinstance(found, list) else [found]:
+            names.add(result.rule.replace(".", "_"))
+    assert len(names) == len(RULES) + 2
+    for language in LANGUAGES:
+        assert {f"gate_rule_{name}" for name in names} <= texts(language).keys()
+
+
+def test_a_decision_on_another_report_is_not_shown(tmp_path):
+    folder = counted(tmp_path / "report")
+    gate(folder, policy_file(tmp_path, max_error_rate=0.9))
+    (folder / "utterances.jsonl").write_text("")
+    with pytest.raises(InputError, match="does not belong"):
+        write_page(folder)
+
+
+def test_the_report_command_writes_the_page_elsewhere_and_in_japanese(tpactl, tmp_path):
+    folder = write_report(tmp_path / "r")
+    out = tmp_path / "seite.html"
+    done = tpactl("report", folder, "--lang", "ja", "--no-audio", "--out", out)
+    assert done.exit_code == 0
+    assert '<html lang="ja">' in out.read_text()
+    assert done.out.startswith(f"wrote {out}: ")
+    assert not (folder / "report.html").exists()
+    again = tpactl("report", folder, "--json")
+    assert again.json["path"] == str(folder / "report.html")
+    assert again.json["utterances"] == len(SENTENCES)
+    assert tpactl("report", folder, "--lang", "xx").exit_code == 2
+    assert tpactl("report", tmp_path).exit_code == 3

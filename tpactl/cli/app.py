@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "package": "Lifecycle",
     "verify": "Lifecycle",
     "transcribe": "Lifecycle",
+    "report": "Look inside",
     "inspect": "Look inside",
     "base": "Look inside",
 }

@@ -26,6 +26,7 @@ from tpactl.eval.page.subject import Subject, subject_of
 from tpactl.eval.page.verdict import Answer, Tile, Verdict, answers, kind_of, tiles, verdict
 from tpactl.eval.page.words import Words, texts
 from tpactl.formats.files import write_bytes
+from tpactl.formats.gate import GateRecord, read_gate
 from tpactl.formats.report import Report, read_report
 
 PAGE_FILE = "report.html"
@@ -76,9 +77,14 @@ class _Content:
 
 
 def write_page(
-    folder: Path, *, language: str = "en", audio: bool = True, system: str | None = None
+    folder: Path,
+    *,
+    language: str = "en",
+    audio: bool = True,
+    system: str | None = None,
+    out: Path | None = None,
 ) -> WrittenPage:
-    """Write ``folder/report.html`` from the report in ``folder``.
+    """Write the page of the report in ``folder``, with the gate's decision where one was made.
 
     Args:
         folder: what ``tpactl eval --out`` wrote.
@@ -86,15 +92,17 @@ def write_page(
         audio: whether the worst utterances get players; without it no recording is opened.
         system: the one the page is about; ``None`` takes the best adapter that is not the
             incumbent.
+        out: the file to write; ``None`` is ``folder/report.html``.
 
     Raises:
         UsageError: no such language or system.
-        InputError: no report is there, or it is damaged.
+        InputError: no report is there, it is damaged, or the decision beside it judged another.
         MachineError: the page cannot be written.
     """
     t = Words(language)
     report = read_report(folder)
-    subject = subject_of(report, system)
+    decision = read_gate(folder)
+    subject = subject_of(report, system or (decision.system.name if decision else None))
     rows = folder / "utterances.jsonl"
     found = survey(rows, {subject.system.name, subject.base.name}, report.metric)
     worst = found.worst(subject.system.name, MOST_WORST)
@@ -109,11 +117,13 @@ def write_page(
         [row for id_, row in shown.items() if id_ in listed],
         sound,
         audio,
+        decision,
         t,
     )
     page = _render(report, content, t).encode()
-    write_bytes(folder / PAGE_FILE, page)
-    return WrittenPage(folder / PAGE_FILE, len(page), len(listed), len(sound.addresses))
+    path = out or folder / PAGE_FILE
+    write_bytes(path, page)
+    return WrittenPage(path, len(page), len(listed), len(sound.addresses))
 
 
 def _listed(found: Survey, subject: Subject) -> set[str]:
@@ -134,11 +144,12 @@ def _content(
     listed: list[ShownUtterance],
     sound: Recordings,
     audio: bool,
+    decision: GateRecord | None,
     t: Words,
 ) -> _Content:
     report = subject.report
     systems = [system.name for system in report.systems]
-    sections = blocks(subject, found, t)
+    sections = blocks(subject, found, decision, t)
     compares = not subject.is_base
     sorts = ["errors", "rate", *(["harmed", "helped"] if compares else []), "longest", "order"]
     contents = [("summary", t("summary")), *((block.anchor, block.title) for block in sections)]

@@ -14,6 +14,7 @@ from tpactl.eval.page.plots import DataTable, IntervalPlot, XYPlot, interval_plo
 from tpactl.eval.page.subject import Subject
 from tpactl.eval.page.verdict import p_value, shown_probability
 from tpactl.eval.page.words import Words
+from tpactl.formats.gate import GateRecord, RuleResult
 from tpactl.formats.report import (
     Costs,
     Rate,
@@ -71,9 +72,10 @@ class Block:
     """Its tables are narrow: as many beside each other as there is room for."""
 
 
-def blocks(subject: Subject, survey: Survey, t: Words) -> list[Block]:
+def blocks(subject: Subject, survey: Survey, decision: GateRecord | None, t: Words) -> list[Block]:
     """Return the sections that this report has, in the order of the page."""
     made = (
+        _gate(decision, t),
         _rates(subject, t),
         _comparisons(subject, t),
         _slices(subject, t),
@@ -95,6 +97,44 @@ def with_interval(rate: Rate, t: Words) -> str:
     return t(
         "rate_interval", rate=shown, low=f"{100 * rate.low:.1f}", high=f"{100 * rate.high:.1f}"
     )
+
+
+def _gate(decision: GateRecord | None, t: Words) -> Block | None:
+    if decision is None:
+        return None
+    name, failed = decision.system.name, len(decision.failed)
+    note = Note(t("gate_passed", system=name), "good")
+    if failed:
+        note = Note(t("gate_failed", system=name, n=failed), "bad")
+    none = t("not_available")
+    rows = [
+        [
+            t(f"gate_rule_{result.rule.replace('.', '_')}"),
+            t("gate_pass" if result.passed else "gate_fail"),
+            none if result.measured is None else _in_unit(result, result.measured, t),
+            t(f"gate_{result.bound}", limit=_in_unit(result, result.limit, t)),
+        ]
+        for result in decision.rules
+    ]
+    columns = [t("gate_rule"), t("gate_result"), t("gate_measured"), t("gate_limit")]
+    about = t("gate_about", file=decision.policy.file, digest=decision.policy.digest[:19])
+    return Block("gate", t("gate"), [about], [note], tables=[TitledTable(columns, rows, 2)])
+
+
+def _in_unit(result: RuleResult, value: float, t: Words) -> str:
+    match result.unit:
+        case "share":
+            return t.percent(value)
+        case "points":
+            return t.points(value)
+        case "hours":
+            return t.duration(3600 * value)
+        case "megabytes":
+            return t.size(1e6 * value)
+        case "factor":
+            return f"{value:.3g}"
+        case _:
+            return f"{value:.0f}"
 
 
 def _rates(subject: Subject, t: Words) -> Block:
