@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -42,17 +42,103 @@ def eval(
             "first run or package."
         ),
     ] = None,
+    incumbent: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN|FILE",
+            help="The run or package in use today; every other system is tested against it.",
+        ),
+    ] = None,
     normaliser: Annotated[
-        str, typer.Option(help="whisper-english, whisper-basic or none.")
-    ] = "whisper-english",
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="whisper-english, whisper-basic, cjk, none, or a YAML file of rules. Default: "
+            "what fits the script of the references.",
+        ),
+    ] = None,
+    metric: Annotated[
+        Literal["auto", "wer", "cer"],
+        typer.Option(
+            help="What systems are compared by; auto takes cer for scripts without word spaces."
+        ),
+    ] = "auto",
+    general: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA", help="A general data set: how much did each system forget on it?"
+        ),
+    ] = None,
+    general_split: Annotated[str, typer.Option(help="Which split of --general.")] = "test",
+    slice_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Show a metadata column, speaker, duration or snr slice by slice; may be "
+            "repeated.",
+        ),
+    ] = None,
+    glossary: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Department terms, one a line: recall and precision of each."
+        ),
+    ] = None,
+    stress: Annotated[
+        bool,
+        typer.Option("--stress", help="Also under noise, in rooms, by telephone, at other speeds."),
+    ] = False,
+    single: Annotated[
+        int, typer.Option(min=0, help="Time so many utterances one by one as well.")
+    ] = 16,
+    departments: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Project the costs for N departments.")
+    ] = 10,
+    prices: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML with price_per_hour, watts, price_per_kwh and currency; the flags below "
+            "override it.",
+        ),
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, metavar="MONEY", help="Of the machine.")
+    ] = None,
+    watts: Annotated[
+        float | None, typer.Option(min=0, help="What the machine draws while it computes.")
+    ] = None,
+    price_per_kwh: Annotated[
+        float | None, typer.Option(min=0, metavar="MONEY", help="Of its power.")
+    ] = None,
+    currency: Annotated[str | None, typer.Option(help="Of the prices. Default: USD.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Write report.json, report.md and utterances.jsonl there."
+            metavar="DIR",
+            help="Write report.html, report.md, report.json and utterances.jsonl there.",
         ),
     ] = None,
+    lang: Annotated[
+        str, typer.Option("--lang", metavar="LANG", help="Language of report.html: en or ja.")
+    ] = "en",
+    no_audio: Annotated[
+        bool,
+        typer.Option(
+            "--no-audio", help="Leave recordings out of report.html, where they are confidential."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier report.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where this evaluation was stopped.")
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Refuse a test that shares speakers, texts or audio with a training."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one object.")] = False,
 ) -> None:
     """Measure the base, adapters and full fine-tunes side by side on the same audio.
@@ -64,8 +150,27 @@ def eval(
     Example:
       tpactl eval --data DATA --split test --run RUN --out REPORT
     """
-    from tpactl.flows.compare import compare
+    from tpactl.eval.plan import Plan
+    from tpactl.flows.compare import compare, prices_of
 
+    plan = Plan(
+        normaliser=normaliser,
+        metric=metric,
+        general=general,
+        general_split=general_split,
+        slice_by=tuple(slice_by or ()),
+        glossary=glossary,
+        stress=stress,
+        single=single,
+        prices=prices_of(
+            prices,
+            price_per_hour=price_per_hour,
+            watts=watts,
+            price_per_kwh=price_per_kwh,
+            currency=currency,
+        ),
+        departments=departments,
+    )
     with console.progress() as on_progress:
         report = compare(
             data,
@@ -75,12 +180,17 @@ def eval(
             packages=package or (),
             names=name or (),
             out=out,
-            normaliser=normaliser,
+            incumbent=incumbent,
+            plan=plan,
             device=device,
+            language=lang,
+            audio=not no_audio,
             force=force,
+            resume=resume,
+            strict=strict,
             on_progress=on_progress,
         )
-    from tpactl.eval.report import notes
+    from tpactl.eval.shown import notes
 
     for note in notes(report):
         console.warn(note)
@@ -97,7 +207,7 @@ _WIDTH_OF_TABLE = 76
 
 
 def _show(report: Report) -> None:
-    from tpactl.eval.report import cells, facts
+    from tpactl.eval.shown import cells, facts
 
     if console.out.width >= _WIDTH_OF_TABLE:
         console.out.print(_table(report))
@@ -112,7 +222,7 @@ def _show(report: Report) -> None:
 def _table(report: Report) -> Table:
     from rich.text import Text
 
-    from tpactl.eval.report import cells
+    from tpactl.eval.shown import cells
 
     made = console.table("system", *_FIGURES, right=_FIGURES)
     best = min(system.wer.rate for system in report.systems)

@@ -118,7 +118,7 @@ class Screen:
 
 def show(result: Quickstart, workdir: Path) -> None:
     """Print what came of it."""
-    from tpactl.eval.report import notes, size
+    from tpactl.eval.shown import notes, size
 
     outcome, heard = result.outcome, result.heard
     console.out.print()
@@ -150,7 +150,7 @@ def show(result: Quickstart, workdir: Path) -> None:
 
 def systems_table(report: Report) -> Table:
     """Return the comparison of base, adapter and full fine-tune."""
-    from tpactl.eval.report import size, with_interval
+    from tpactl.eval.shown import size, with_interval
 
     figures = ("WER % (95 %)", "trained parameters", "file size", "training")
     title = f"{report.utterances} test utterances, {report.speakers} voices unheard in training"

@@ -1,30 +1,47 @@
 """``eval``: the base and any number of trained systems on the same audio, to one report.
 
-Reads a prepared data set, the base, adapters and models; writes ``report.json``,
-``utterances.jsonl`` and ``report.md`` into one folder that appears whole.
+Reads prepared data sets, the base, adapters and models; writes ``report.json``,
+``utterances.jsonl``, ``report.md`` and the exports into one folder that appears whole.
 """
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tpactl import __version__
-from tpactl.errors import BaseError, UsageError
-from tpactl.eval.hear import Heard, hear
+from tpactl.errors import UsageError
+from tpactl.eval import leaks as leak_check
+from tpactl.eval.comparisons import Role, comparisons
+from tpactl.eval.conditions import GENERAL, SINGLE, TEST, conditions
+from tpactl.eval.costs import check_prices, costs
+from tpactl.eval.forgetting import forgetting
+from tpactl.eval.glossary import TermList, glossary, read_terms
+from tpactl.eval.hear import Hearing
+from tpactl.eval.listen import Listened, listen
 from tpactl.eval.measure import Measure, Scores
+from tpactl.eval.plan import Plan
 from tpactl.eval.report import check_place, write
+from tpactl.eval.slices import check_columns, slicings, worst_slices
+from tpactl.eval.stress import SEED as STRESS_SEED
+from tpactl.eval.stress import disturbances
 from tpactl.eval.systems import BASE_NAME, System
 from tpactl.eval.testset import TestSet, read_test_set
-from tpactl.formats.identity import differences
 from tpactl.formats.progress import Progress
-from tpactl.formats.report import Normaliser, Report, SystemResult
-from tpactl.scoring.normalise import DEFAULT, get_normaliser
-
-if TYPE_CHECKING:
-    from tpactl.bases.base import Base
+from tpactl.formats.report import (
+    General,
+    Glossary,
+    Leak,
+    Metric,
+    Normaliser,
+    Report,
+    Stress,
+    StressPoint,
+    SystemResult,
+)
+from tpactl.scoring import normalise
 
 
 def compare(
@@ -34,9 +51,11 @@ def compare(
     systems: Sequence[System] = (),
     out: Path | None = None,
     *,
-    normaliser: str = DEFAULT,
+    plan: Plan = Plan(),  # noqa: B008  frozen
     device: str = "auto",
     force: bool = False,
+    resume: bool = False,
+    strict: bool = False,
     on_progress: Progress | None = None,
 ) -> Report:
     """Return the figures of the base and of each system on one split.
@@ -47,53 +66,214 @@ def compare(
         base_ref: starter, a model directory, or HUB_ID[@REVISION]; it is loaded once.
         systems: what to set beside the base; names as ``systems.labels`` makes them.
         out: a folder for the report; ``None`` writes nothing.
-        normaliser: by which rules texts are made comparable.
+        plan: what else is measured, and by which rules.
         device: auto, cpu, cuda, ...
         force: replace an earlier report in ``out``.
+        resume: go on where an evaluation into ``out`` was stopped.
+        strict: refuse a test that shares audio, texts or speakers with a system's training.
         on_progress: called with utterances done.
 
     Raises:
-        UsageError: no such normaliser or device, or two systems of one name.
-        InputError: the data set lacks the split or audio, or ``out`` holds something.
+        UsageError: no such normaliser, device, column or incumbent; two systems of one name.
+        InputError: a data set lacks the split or audio, ``out`` holds something, a file of rules,
+            terms or prices is none, or a leak with ``strict``.
         BaseError: a system was trained on another base.
         IntegrityError: data set or adapter changed since they were written.
     """
-    rules = get_normaliser(normaliser)
-    _check_names(systems)
-    if out is not None:
-        check_place(out, force=force)
-    test_set = read_test_set(data, split)
-    measure = Measure(test_set, rules)
-
-    heard, base_digest, used_device = _hear_all(test_set, base_ref, systems, device, on_progress)
-    scores = {name: measure.score(texts.texts) for name, texts in heard.items()}
-    duration_s = sum(test_set.durations_s)
-    origins = [_origin_of_base(base_ref, base_digest), *map(_origin, systems)]
-    named = {speaker for speaker in test_set.speakers if speaker is not None}
-    report = Report(
-        tpactl_version=__version__,
-        data_path=str(data.resolve()),
-        data_digest=test_set.data.card.digest,
-        split=split,
-        utterances=len(test_set.utterances),
-        speakers=len(named) or None,
-        duration_s=duration_s,
-        empty_references=measure.empty_references,
-        normaliser=Normaliser(name=rules.name, version=rules.version),
-        interval=measure.interval,
-        base_ref=base_ref,
-        base_digest=base_digest,
-        systems=[
-            _result(scores[origin["name"]], heard[origin["name"]], duration_s, **origin)
-            for origin in origins
-        ],
-        leaks=[leak for system in systems if (leak := test_set.shared_with(system))],
-        device=used_device,
+    asked = _Asked.check(data, split, systems, out, plan, force=force, resume=resume)
+    leaks = asked.leaks()
+    if strict:
+        leak_check.refuse(leaks)
+    listened = listen(
+        conditions(asked.test_set, asked.general, plan),
+        base_ref,
+        systems,
+        out,
+        device=device,
+        resume=resume,
+        on_progress=on_progress,
     )
+    scores = asked.scores(asked.measure, listened.hearings[TEST])
+    report = asked.report(listened, scores, leaks)
     if out is not None:
-        rows = (row for name, score in scores.items() for row in score.utterances(name))
-        write(report, rows, out, force=force)
+        write(report, scores, listened.hearings[TEST], out, force=force)
+        listened.journal.close()
     return report
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for, checked before a model is loaded."""
+
+    plan: Plan
+    systems: Sequence[System]
+    test_set: TestSet
+    general: TestSet | None
+    measure: Measure
+    metric: Metric
+    terms: TermList | None
+
+    @classmethod
+    def check(
+        cls,
+        data: Path,
+        split: str,
+        systems: Sequence[System],
+        out: Path | None,
+        plan: Plan,
+        *,
+        force: bool,
+        resume: bool,
+    ) -> _Asked:
+        _check_names(systems)
+        if plan.incumbent not in (None, *(system.name for system in systems)):
+            raise UsageError(
+                f"no system is called {plan.incumbent!r}", "name one of the systems as incumbent"
+            )
+        if resume and out is None:
+            raise UsageError("--resume needs the report's place", "give --out as before")
+        if plan.departments < 1 or plan.single < 0:
+            raise UsageError(
+                f"departments is {plan.departments}, utterances one by one {plan.single}",
+                "give at least 1 department and no negative numbers",
+            )
+        check_prices(plan.prices)
+        if plan.normaliser is not None:
+            normalise.get_normaliser(plan.normaliser)
+        if out is not None:
+            check_place(out, force=force)
+        test_set = read_test_set(data, split)
+        check_columns(test_set, plan.slice_by)
+        general = None if plan.general is None else read_test_set(plan.general, plan.general_split)
+        name = plan.normaliser or normalise.fitting(row.text for row in test_set.utterances)
+        rules = normalise.get_normaliser(name)
+        measure = Measure(test_set, rules)
+        terms = None if plan.glossary is None else read_terms(plan.glossary, rules)
+        metric = measure.metric if plan.metric == "auto" else plan.metric
+        return cls(plan, systems, test_set, general, measure, metric, terms)
+
+    def leaks(self) -> list[Leak]:
+        found = leak_check.leaks(self.test_set, self.systems, "test")
+        if self.general is not None:
+            found += leak_check.leaks(self.general, self.systems, "general")
+        return found
+
+    def scores(self, measure: Measure, hearing: Hearing) -> dict[str, Scores]:
+        count = len(measure.test_set.utterances)
+        return {
+            name: measure.score([heard.texts[index] for index in range(count)])
+            for name, heard in hearing.systems.items()
+        }
+
+    def report(self, listened: Listened, scores: Mapping[str, Scores], leaks: list[Leak]) -> Report:
+        test_set, measure, plan = self.test_set, self.measure, self.plan
+        hearing = listened.hearings[TEST]
+        by_name = {system.name: system for system in self.systems}
+        results = [
+            self._result(name, each, listened, by_name.get(name)) for name, each in scores.items()
+        ]
+        against: dict[Role, str] = {"base": BASE_NAME}
+        if plan.incumbent is not None:
+            against["incumbent"] = plan.incumbent
+        full = next((s.name for s in self.systems if s.kind == "full"), None)
+        if full is not None:
+            against["full"] = full
+        parts = slicings(measure, scores, plan.slice_by, hearing.snr_db)
+        single = listened.hearings.get(SINGLE)
+        return Report(
+            tpactl_version=__version__,
+            data_path=str(test_set.data.folder.resolve()),
+            data_digest=test_set.data.card.digest,
+            split=test_set.split,
+            utterances=len(test_set.utterances),
+            speakers=test_set.speaker_count,
+            duration_s=test_set.duration_s,
+            empty_references=measure.empty_references,
+            normaliser=Normaliser(name=measure.normaliser.name, version=measure.normaliser.version),
+            interval=measure.interval,
+            base_ref=listened.base_ref,
+            base_digest=listened.base_digest,
+            systems=results,
+            leaks=leaks,
+            device=listened.device,
+            metric=self.metric,
+            incumbent=plan.incumbent,
+            full=full,
+            comparisons=comparisons(scores, against, self.metric),
+            general=self._general(listened),
+            slicings=parts,
+            worst_slices=worst_slices(parts, self.metric),
+            glossary=self._glossary(scores),
+            stress=self._stress(listened),
+            costs=costs(
+                results,
+                full,
+                plan.prices,
+                departments=plan.departments,
+                base_bytes=listened.base_bytes,
+                base_parameters=listened.base_parameters,
+            ),
+            timing_utterances=len(single.systems[BASE_NAME].texts) if single else None,
+        )
+
+    def _result(
+        self, name: str, scores: Scores, listened: Listened, system: System | None
+    ) -> SystemResult:
+        heard = listened.hearings[TEST].systems[name]
+        seconds = sum(heard.seconds.values())
+        single = listened.hearings.get(SINGLE)
+        return SystemResult(
+            name=name,
+            wer=scores.wer,
+            cer=scores.cer,
+            raw_wer=scores.raw_wer,
+            raw_cer=scores.raw_cer,
+            real_time_factor=seconds / self.test_set.duration_s,
+            seconds=seconds,
+            real_time_factor_single=(
+                _factor(single.systems[name].seconds, self.test_set) if single else None
+            ),
+            inference_memory_bytes=heard.memory_bytes,
+            **_origin(system, listened),
+        )
+
+    def _general(self, listened: Listened) -> General | None:
+        if self.general is None:
+            return None
+        measure = Measure(self.general, self.measure.normaliser)
+        scores = self.scores(measure, listened.hearings[GENERAL])
+        return forgetting(measure, scores, BASE_NAME)
+
+    def _glossary(self, scores: Mapping[str, Scores]) -> Glossary | None:
+        if self.terms is None:
+            return None
+        return glossary(self.terms, self.measure, scores, self.metric)
+
+    def _stress(self, listened: Listened) -> Stress | None:
+        if not self.plan.stress:
+            return None
+        points = []
+        for disturbance in disturbances():
+            hearing = listened.hearings[disturbance.label]
+            scores = self.scores(self.measure, hearing)
+            points.append(
+                StressPoint(
+                    kind=disturbance.kind,
+                    level=disturbance.level,
+                    label=disturbance.label,
+                    results=[each.rates(name) for name, each in scores.items()],
+                )
+            )
+        return Stress(
+            seed=STRESS_SEED,
+            utterances=len(self.test_set.utterances),
+            duration_s=self.test_set.duration_s,
+            points=points,
+        )
+
+
+def _factor(seconds: Mapping[int, float], test_set: TestSet) -> float:
+    return sum(seconds.values()) / sum(test_set.durations_s[index] for index in seconds)
 
 
 def _check_names(systems: Sequence[System]) -> None:
@@ -107,114 +287,18 @@ def _check_names(systems: Sequence[System]) -> None:
         sources[system.name] = system.source
 
 
-def _hear_all(
-    test_set: TestSet,
-    base_ref: str,
-    systems: Sequence[System],
-    device: str,
-    on_progress: Progress | None,
-) -> tuple[dict[str, Heard], str, str]:
-    """Return what each system heard, in the order base first; the base's digest; the device."""
-    from tpactl.adapters.store import load
-    from tpactl.bases.devices import choose
-    from tpactl.bases.load import load_base
-
-    models = [system for system in systems if system.kind == "full"]
-    count = len(test_set.utterances)
-    done = 0
-
-    def advance(utterances: int) -> None:
-        nonlocal done
-        done += utterances
-        if on_progress is not None:
-            on_progress("recognise", done, count * (1 + len(models)))
-
-    advance(0)
-    chosen = choose(device)
-    base = load_base(base_ref, device=chosen)
-    _check_bases(base, systems)
-    digest = base.identity.digest
-    adapters = {
-        system.name: load(base, system.folder, name=system.name)
-        for system in systems
-        if system.kind != "full"
-    }
-    heard = hear(base, {BASE_NAME: None, **adapters}, test_set, on_batch=advance)
-    # Each fine-tuned model is as large as the base: never hold two.
-    del base, adapters
-    for system in models:
-        gc.collect()
-        model = load_base(str(system.folder), device=chosen)
-        heard |= hear(model, {system.name: None}, test_set, on_batch=advance)
-        del model
-    return heard, digest, chosen
-
-
-def _check_bases(base: Base, systems: Sequence[System]) -> None:
-    """Raise where any system was trained on another base, before anything is recognised."""
-    strangers = [system for system in systems if system.base_digest != base.identity.digest]
-    if not strangers:
-        return
-    first = strangers[0]
-    details = []
-    for system in strangers:
-        lines = [f"trained on {system.base_ref} ({system.base_digest[:19]})"]
-        if system.base_identity is not None:
-            lines += differences(system.base_identity, base.identity)
-        else:
-            lines += _differences_where_found(system, base)
-        details += [f"{system.name}: {line}" for line in lines]
-    raise BaseError(
-        f"{', '.join(system.name for system in strangers)}: trained on another base than "
-        f"{base.ref} ({base.identity.digest[:19]})",
-        f"give the base of the training: --base {first.base_ref}, or leave systems of other bases "
-        "to a report of their own",
-        details,
-    )
-
-
-def _differences_where_found(system: System, base: Base) -> list[str]:
-    """Return what differs, where the run's base still lies where it lay; a run holds its digest."""
-    from tpactl.bases.identity import fingerprint
-    from tpactl.bases.load import resolve
-    from tpactl.errors import TpactlError
-
-    if not Path(system.base_ref).is_dir():
-        return []
-    try:
-        expected = fingerprint(resolve(system.base_ref))
-    except TpactlError:
-        return []
-    return differences(expected, base.identity) if expected.digest == system.base_digest else []
-
-
-def _result(score: Scores, heard: Heard, duration_s: float, **origin: Any) -> SystemResult:
-    return SystemResult(
-        wer=score.wer,
-        cer=score.cer,
-        raw_wer=score.raw_wer,
-        real_time_factor=heard.seconds / duration_s,
-        seconds=heard.seconds,
-        **origin,
-    )
-
-
-def _origin_of_base(ref: str, digest: str) -> dict[str, Any]:
+def _origin(system: System | None, listened: Listened) -> dict[str, Any]:
+    if system is None:
+        return {
+            "kind": "base",
+            "source": listened.base_ref,
+            "digest": listened.base_digest,
+            "trained_parameters": None,
+            "size_bytes": None,
+            "train_seconds": None,
+            "peak_memory_bytes": None,
+        }
     return {
-        "name": BASE_NAME,
-        "kind": "base",
-        "source": ref,
-        "digest": digest,
-        "trained_parameters": None,
-        "size_bytes": None,
-        "train_seconds": None,
-        "peak_memory_bytes": None,
-    }
-
-
-def _origin(system: System) -> dict[str, Any]:
-    return {
-        "name": system.name,
         "kind": system.kind,
         "source": system.source,
         "digest": system.digest,
@@ -222,4 +306,5 @@ def _origin(system: System) -> dict[str, Any]:
         "size_bytes": system.size_bytes,
         "train_seconds": system.train_seconds,
         "peak_memory_bytes": system.peak_memory_bytes,
+        "curve": list(system.curve),
     }

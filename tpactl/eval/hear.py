@@ -1,88 +1,188 @@
 """Recognition of the same audio by several systems, with the time each of them takes.
 
-One batch is in memory at a time: its audio is decoded once, its features computed once, and every
-adapter on the base takes its turn.
+One batch is in memory at a time, and the next one is read meanwhile: its audio is decoded once, its
+features computed once, and every adapter on the base takes its turn.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from tpactl.errors import IntegrityError
+from tpactl.eval.journal import Journal
+from tpactl.eval.snr import estimate_snr_db
 from tpactl.eval.testset import TestSet
+from tpactl.formats import evaluation
 from tpactl.formats.dataset import SAMPLE_RATE
+from tpactl.formats.evaluation import HeardBatch
 
 if TYPE_CHECKING:
-    from tpactl.adapters.adapter import Adapter
-    from tpactl.bases.base import Base
+    from tpactl.eval.turns import Turns
+
+Samples = npt.NDArray[np.float32]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Which audio is heard, and what is done to it before.
+
+    Attributes:
+        name: unique among the conditions of an evaluation.
+        test_set: checked already.
+        indices: of the utterances to hear.
+        disturb: (samples, utterance id) to samples.
+        one_by_one: batches of one.
+        with_snr: estimate each utterance's signal-to-noise ratio on the way.
+    """
+
+    name: str
+    test_set: TestSet
+    indices: Sequence[int]
+    disturb: Callable[[Samples, str], Samples] | None = None
+    one_by_one: bool = False
+    with_snr: bool = False
 
 
 @dataclass
 class Heard:
-    """What one system made of the test set."""
+    """What one system made of the utterances of a condition."""
 
-    texts: list[str]
-    """In the order of the utterances."""
-    seconds: float = 0.0
-    """Features, forward pass and decoding; reading the files not counted."""
+    texts: dict[int, str] = field(default_factory=dict)
+    """By the utterance's index."""
+    seconds: dict[int, float] = field(default_factory=dict)
+    """Its share, by duration, of what its batch took: features, forward pass and decoding; reading
+    the files not counted."""
+    memory_bytes: int | None = None
+
+
+@dataclass
+class Hearing:
+    """All systems under one condition."""
+
+    systems: dict[str, Heard] = field(default_factory=dict)
+    snr_db: dict[int, float | None] = field(default_factory=dict)
+
+    def add(self, batch: HeardBatch, durations_s: Sequence[float]) -> None:
+        """Take in one batch."""
+        whole_s = sum(durations_s[index] for index in batch.indices)
+        for turn in batch.turns:
+            heard = self.systems.setdefault(turn.system, Heard())
+            for index, text in zip(batch.indices, turn.texts, strict=True):
+                heard.texts[index] = text
+                heard.seconds[index] = turn.seconds * durations_s[index] / whole_s
+            if turn.memory_bytes is not None:
+                heard.memory_bytes = max(heard.memory_bytes or 0, turn.memory_bytes)
+        if batch.snr_db is not None:
+            self.snr_db.update(zip(batch.indices, batch.snr_db, strict=True))
 
 
 def hear(
-    base: Base,
-    systems: Mapping[str, Adapter | None],
-    test_set: TestSet,
+    turns: Turns,
+    condition: Condition,
+    hearing: Hearing,
+    journal: Journal,
     *,
-    on_batch: Callable[[int], None] | None = None,
-) -> dict[str, Heard]:
-    """Return what each system hears in every utterance.
+    on_batch: Callable[[int], None],
+) -> None:
+    """Put what each system hears in every utterance into ``hearing``.
 
     Args:
-        base: a loaded base, or a fine-tuned model.
-        systems: adapters on ``base`` by name; ``None`` is the base alone.
-        test_set: checked already; its audio is compared with its digests while it is read.
+        turns: the systems on one loaded model.
+        condition: what they hear; the audio is compared with its digests while it is read.
+        hearing: of this condition; systems of other models may be in it already.
+        journal: what was heard before a stop is taken from it, the rest put into it.
         on_batch: called with the number of utterances done since the last call.
 
     Raises:
+        InputError: a file cannot be decoded.
         IntegrityError: an audio file is not the one that was prepared.
     """
-    from tpactl.adapters.attach import activate
-    from tpactl.bases.recognise import read_batches, recognise_features
+    durations_s = condition.test_set.durations_s
+    names = list(turns.systems)
+    done: set[int] = set()
+    for batch in journal.earlier(condition.name, names):
+        hearing.add(batch, durations_s)
+        done.update(batch.indices)
+        on_batch(len(batch.indices))
+    plan = [batch for batch in _plan(turns, condition) if not done.issuperset(batch)]
+    for indices, waves, snr_db in ahead(_read(condition, batch) for batch in plan):
+        started = time.perf_counter()
+        features = turns.base.features(waves)
+        features_s = time.perf_counter() - started
+        heard = HeardBatch(
+            condition=condition.name,
+            indices=indices,
+            turns=[
+                evaluation.Turn(
+                    system=name,
+                    texts=turn.texts,
+                    seconds=turn.seconds + features_s,
+                    memory_bytes=turn.memory_bytes,
+                )
+                for name, turn in turns.take(features).items()
+            ],
+            snr_db=snr_db,
+        )
+        journal.add(heard)
+        hearing.add(heard, durations_s)
+        on_batch(len(indices))
 
-    heard = {name: Heard([""] * len(test_set.utterances)) for name in systems}
-    try:
-        _warm_up(base)
-        for indices, waves in read_batches(base, test_set.paths, test_set.durations_s):
-            _check_audio(test_set, indices, waves)
-            started = time.perf_counter()
-            features = base.features(waves)
-            shared_s = time.perf_counter() - started
-            for name, adapter in systems.items():
-                activate(base, adapter)
-                started = time.perf_counter()
-                texts = recognise_features(base, features)
-                heard[name].seconds += shared_s + time.perf_counter() - started
-                for index, text in zip(indices, texts, strict=True):
-                    heard[name].texts[index] = text
-            if on_batch is not None:
-                on_batch(len(indices))
-    finally:
-        activate(base, None)
-    return heard
+
+def warm_up(turns: Turns) -> None:
+    """Let each system hear a second of silence.
+
+    The first pass through a model also pays for kernels and buffers; no system should be billed.
+    """
+    turns.take(turns.base.features([np.zeros(SAMPLE_RATE, dtype=np.float32)]))
 
 
-def _warm_up(base: Base) -> None:
-    # The first pass through a model also pays for kernels and buffers; no system should be billed.
-    from tpactl.bases.recognise import recognise_features
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield ``items``, one of which is always being made in a thread meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
-    recognise_features(base, base.features([np.zeros(SAMPLE_RATE, dtype=np.float32)]))
+
+def _plan(turns: Turns, condition: Condition) -> list[list[int]]:
+    """Return indices in batches, of like duration and the longest first."""
+    from tpactl.bases.recognise import plan_batches
+
+    if condition.one_by_one:
+        return [[index] for index in condition.indices]
+    durations_s = [condition.test_set.durations_s[index] for index in condition.indices]
+    one_length = turns.base.family.padding_leaks
+    planned = plan_batches(durations_s, one_length=one_length)
+    return [[condition.indices[place] for place in batch] for batch in planned]
 
 
-def _check_audio(test_set: TestSet, indices: list[int], waves: list[np.ndarray]) -> None:
+def _read(
+    condition: Condition, indices: list[int]
+) -> tuple[list[int], list[Samples], list[float | None] | None]:
+    from tpactl.audio.decode import decode
+
+    test_set = condition.test_set
+    waves = [decode(test_set.paths[index]).samples for index in indices]
+    _check_audio(test_set, indices, waves)
+    snr_db = [estimate_snr_db(wave) for wave in waves] if condition.with_snr else None
+    if condition.disturb is not None:
+        waves = [
+            condition.disturb(wave, test_set.utterances[index].id)
+            for index, wave in zip(indices, waves, strict=True)
+        ]
+    return indices, waves, snr_db
+
+
+def _check_audio(test_set: TestSet, indices: list[int], waves: list[Samples]) -> None:
     from tpactl.audio.write import digest_samples
 
     for index, wave in zip(indices, waves, strict=True):

@@ -10,8 +10,10 @@ from typing import Literal
 
 from tpactl.errors import InputError, UsageError
 from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE
+from tpactl.formats.files import read_jsonl
 from tpactl.formats.identity import BaseIdentity
-from tpactl.formats.run import Run
+from tpactl.formats.report import CurvePoint
+from tpactl.formats.run import Event, Run
 
 BASE_NAME = "base"
 """How the base is called beside the systems; no system may take the name."""
@@ -38,6 +40,7 @@ class System:
         digest: of the adapter's weights file, the package's manifest or the model.
         base_identity: known for packages only; lets a refusal name what differs.
         size_bytes: what must be stored for it beside the base.
+        curve: its dev WER while it was trained; runs alone hold it.
     """
 
     name: str
@@ -53,6 +56,7 @@ class System:
     train_seconds: float
     peak_memory_bytes: int | None
     training: TrainingContent
+    curve: tuple[CurvePoint, ...] = ()
 
 
 def system_of_run(folder: Path, name: str) -> System:
@@ -90,6 +94,17 @@ def system_of_run(folder: Path, name: str) -> System:
             frozenset(record.train_text_digests),
             frozenset(record.train_audio_digests),
         ),
+        curve=_curve(folder),
+    )
+
+
+def _curve(run: Path) -> tuple[CurvePoint, ...]:
+    if not (run / "events.jsonl").is_file():
+        return ()
+    return tuple(
+        CurvePoint(step=e.step, seconds=e.time_s, dev_wer=e.dev_wer, dev_cer=e.dev_cer)
+        for e in read_jsonl(run / "events.jsonl", Event)
+        if e.dev_wer is not None
     )
 
 

@@ -7,10 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tpactl.errors import InputError, IntegrityError
-from tpactl.eval.systems import System
 from tpactl.formats.dataset import SPLITS, DataSet, Utterance, digest_of
-from tpactl.formats.report import Leak
-from tpactl.formats.run import text_digest
 
 _MOST_SHOWN = 10
 
@@ -25,12 +22,12 @@ class TestSet:
     split: str
     utterances: list[Utterance]
 
-    @property
+    @cached_property
     def paths(self) -> list[Path]:
         """Where the audio lies, utterance by utterance."""
         return [self.data.audio_path(utterance) for utterance in self.utterances]
 
-    @property
+    @cached_property
     def durations_s(self) -> list[float]:
         """Seconds of each utterance."""
         return [utterance.duration for utterance in self.utterances]
@@ -40,25 +37,15 @@ class TestSet:
         """Who speaks each utterance; ``None`` where nobody is named."""
         return [utterance.speaker for utterance in self.utterances]
 
-    def shared_with(self, system: System) -> Leak | None:
-        """Return what of it ``system`` was trained on, by the digests its run stored.
+    @property
+    def speaker_count(self) -> int | None:
+        """How many speakers are named; ``None`` where nobody is."""
+        return len(set(self.speakers) - {None}) or None
 
-        ``None`` where nothing is shared.
-        """
-        known = system.training
-        by_speaker = [u.speaker in known.speakers for u in self.utterances]
-        by_text = [text_digest(u.text) in known.text_digests for u in self.utterances]
-        by_audio = [u.audio_digest in known.audio_digests for u in self.utterances]
-        touched = [any(ways) for ways in zip(by_speaker, by_text, by_audio, strict=True)]
-        if not any(touched):
-            return None
-        return Leak(
-            system=system.name,
-            utterances=sum(touched),
-            speakers=len(known.speakers & {u.speaker for u in self.utterances}),
-            same_text=sum(by_text),
-            same_audio=sum(by_audio),
-        )
+    @property
+    def duration_s(self) -> float:
+        """Seconds of all utterances."""
+        return sum(self.durations_s)
 
 
 def read_test_set(folder: Path, split: str) -> TestSet:

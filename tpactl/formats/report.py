@@ -3,7 +3,7 @@
 DIR/report.json                      Report
 DIR/utterances.jsonl                 UtteranceResult, one a line
 DIR/report.md                        the summary in words and tables
-DIR/trn/ref.trn, DIR/trn/SYSTEM.trn  references and hypotheses for NIST sclite
+DIR/trn/ref.trn, hyp.SYSTEM.trn      references and hypotheses for NIST sclite
 DIR/leaderboard/SYSTEM.jsonl         LeaderboardRow, one a line
 DIR.unfinished/                      what --resume continues; gone when DIR is whole
 

@@ -1,0 +1,173 @@
+"""Load the base once and let it, its adapters and then each fine-tuned model hear everything."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tpactl import __version__
+from tpactl.errors import BaseError
+from tpactl.eval.conditions import GENERAL, TEST
+from tpactl.eval.hear import Condition, Hearing, hear, warm_up
+from tpactl.eval.journal import Journal
+from tpactl.eval.systems import BASE_NAME, System
+from tpactl.formats.evaluation import Evaluation
+from tpactl.formats.identity import differences
+from tpactl.formats.progress import Progress
+
+if TYPE_CHECKING:
+    from tpactl.adapters.adapter import Adapter
+    from tpactl.bases.base import Base
+
+
+@dataclass(frozen=True)
+class Listened:
+    """What was heard under each condition, by the condition's name, and who the base was."""
+
+    hearings: dict[str, Hearing]
+    base_ref: str
+    base_digest: str
+    base_bytes: int
+    base_parameters: int
+    device: str
+    journal: Journal
+
+
+def listen(
+    conditions: Sequence[Condition],
+    base_ref: str,
+    systems: Sequence[System],
+    out: Path | None,
+    *,
+    device: str,
+    resume: bool,
+    on_progress: Progress | None,
+) -> Listened:
+    """Return what every system heard under every condition, the base first.
+
+    Args:
+        conditions: the test set's own first.
+        base_ref: starter, a model directory, or HUB_ID[@REVISION].
+        systems: adapters on it, and fine-tuned models.
+        out: the report's place, beside which the work is kept until it is whole.
+        device: auto, cpu, cuda, ...
+        resume: go on where an earlier evaluation into ``out`` stopped.
+        on_progress: called with utterances done.
+
+    Raises:
+        BaseError: a system was trained on another base.
+        InputError: another evaluation was stopped at ``out``; a file cannot be decoded.
+        IntegrityError: audio or an adapter changed since it was written.
+    """
+    from tpactl.adapters.store import load
+    from tpactl.bases.devices import choose
+    from tpactl.bases.load import load_base
+    from tpactl.eval.turns import Turns
+
+    models = [system for system in systems if system.kind == "full"]
+    utterances = sum(len(condition.indices) for condition in conditions)
+    hearings = {condition.name: Hearing() for condition in conditions}
+    done = 0
+
+    def advance(heard: int) -> None:
+        nonlocal done
+        done += heard
+        if on_progress is not None:
+            on_progress("recognise", done, utterances * (1 + len(models)))
+
+    advance(0)
+    chosen = choose(device)
+    base = load_base(base_ref, device=chosen)
+    _check_bases(base, systems)
+    journal = Journal(out, _evaluation(base, systems, conditions, chosen), resume=resume)
+    adapters: dict[str, Adapter | None] = {
+        system.name: load(base, system.folder, name=system.name)
+        for system in systems
+        if system.kind != "full"
+    }
+
+    def hear_all(turns: Turns) -> None:
+        warm_up(turns)
+        for condition in conditions:
+            hear(turns, condition, hearings[condition.name], journal, on_batch=advance)
+
+    hear_all(Turns(base, {BASE_NAME: None, **adapters}))
+    listened = Listened(
+        hearings=hearings,
+        base_ref=base_ref,
+        base_digest=base.identity.digest,
+        base_bytes=sum(file.stat().st_size for file in base.path.rglob("*") if file.is_file()),
+        base_parameters=base.num_parameters,
+        device=chosen,
+        journal=journal,
+    )
+    # Each fine-tuned model is as large as the base: never hold two.
+    del base, adapters
+    for system in models:
+        gc.collect()
+        hear_all(Turns(load_base(str(system.folder), device=chosen), {system.name: None}))
+    order = [BASE_NAME, *(system.name for system in systems)]
+    for hearing in hearings.values():
+        hearing.systems = {name: hearing.systems[name] for name in order}
+    return listened
+
+
+def _evaluation(
+    base: Base, systems: Sequence[System], conditions: Sequence[Condition], device: str
+) -> Evaluation:
+    by_name = {condition.name: condition for condition in conditions}
+    test_set = by_name[TEST].test_set
+    general = by_name[GENERAL].test_set if GENERAL in by_name else None
+    return Evaluation(
+        tpactl_version=__version__,
+        data_digest=test_set.data.card.digest,
+        split=test_set.split,
+        general_digest=general.data.card.digest if general else None,
+        general_split=general.split if general else None,
+        base_digest=base.identity.digest,
+        systems={system.name: system.digest for system in systems},
+        conditions=[f"{c.name}: {len(c.indices)} utterances" for c in conditions],
+        device=device,
+        with_snr=by_name[TEST].with_snr,
+    )
+
+
+def _check_bases(base: Base, systems: Sequence[System]) -> None:
+    """Raise where any system was trained on another base, before anything is recognised."""
+    strangers = [system for system in systems if system.base_digest != base.identity.digest]
+    if not strangers:
+        return
+    first = strangers[0]
+    details = []
+    for system in strangers:
+        lines = [f"trained on {system.base_ref} ({system.base_digest[:19]})"]
+        if system.base_identity is not None:
+            lines += differences(system.base_identity, base.identity)
+        else:
+            lines += _differences_where_found(system, base)
+        details += [f"{system.name}: {line}" for line in lines]
+    raise BaseError(
+        f"{', '.join(system.name for system in strangers)}: trained on another base than "
+        f"{base.ref} ({base.identity.digest[:19]})",
+        f"give the base of the training: --base {first.base_ref}, or leave systems of other bases "
+        "to a report of their own",
+        details,
+    )
+
+
+def _differences_where_found(system: System, base: Base) -> list[str]:
+    """Return what differs, where the run's base still lies where it lay; a run holds its digest."""
+    from tpactl.bases.identity import fingerprint
+    from tpactl.bases.load import resolve
+    from tpactl.errors import TpactlError
+
+    if not Path(system.base_ref).is_dir():
+        return []
+    try:
+        expected = fingerprint(resolve(system.base_ref))
+    except TpactlError:
+        return []
+    return differences(expected, base.identity) if expected.digest == system.base_digest else []

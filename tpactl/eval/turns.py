@@ -1,0 +1,227 @@
+"""Several systems on one batch, what they have in common computed once.
+
+The base and its adapters compute the same below the lowest block that an adapter changes. So the
+base goes first and what leaves each block below such a place is kept; then every adapter goes
+through the model with all modules below its lowest block standing aside: they return what was kept
+and compute nothing. This holds for any family, because the model's own code runs, masks and
+positions included.
+
+Whether it also holds for the adapters at hand is proved on a second of noise before it is used; an
+adapter that fails the proof goes through the whole model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tpactl.adapters.adapter import Adapter
+from tpactl.adapters.attach import activate
+from tpactl.bases.base import SAMPLE_RATE, Base, Features
+from tpactl.eval.memory import PeakMemory
+
+_TOLERANCE = 1e-4
+"""Of logits on the way round: nothing is computed otherwise, only less."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one system made of a batch.
+
+    Attributes:
+        texts: one an utterance.
+        seconds: what it would have taken alone, the shared part included, features not.
+        memory_bytes: peak while it ran; ``None`` where that cannot be told.
+    """
+
+    texts: list[str]
+    seconds: float
+    memory_bytes: int | None
+
+
+@dataclass
+class _Kept:
+    """Of one batch: what left the modules below each cut, and when."""
+
+    fronts: dict[nn.Module, Any] = field(default_factory=dict)
+    blocks: dict[int, Any] = field(default_factory=dict)
+    seconds: dict[int, float] = field(default_factory=lambda: {0: 0.0})
+    started: float = 0.0
+
+
+class Turns:
+    """Systems on one base that take turns on each batch.
+
+    Args:
+        base: a loaded base, or a fine-tuned model.
+        systems: adapters on it by name; ``None`` is the base alone, which must be the first.
+    """
+
+    def __init__(self, base: Base, systems: Mapping[str, Adapter | None]) -> None:
+        self.base = base
+        self.systems = dict(systems)
+        first, *others = self.systems.values()
+        if first is not None:
+            raise ValueError("the base itself must be the first system")
+        self._cuts = {a.name: lowest_block(a) for a in others if a is not None}
+        self._fronts = _modules_before(base) if others else []
+        self._cuts = self._proved() if others else {}
+
+    @torch.inference_mode()
+    def take(self, features: Features) -> dict[str, Turn]:
+        """Return each system's turn on one batch, in the order of the systems."""
+        kept = _Kept()
+        turns = {}
+        try:
+            for name, adapter in self.systems.items():
+                memory = PeakMemory(self.base.device)
+                started = self._now()
+                logits, lengths = self._logits(adapter, features, kept)
+                texts = self.base.decode(logits, lengths)
+                seconds = self._now() - started
+                cut = self._cut(adapter)
+                if cut is not None:
+                    seconds += kept.seconds[cut]
+                turns[name] = Turn(texts, seconds, memory.peak_bytes())
+        finally:
+            activate(self.base, None)
+        return turns
+
+    def _cut(self, adapter: Adapter | None) -> int | None:
+        return None if adapter is None else self._cuts.get(adapter.name)
+
+    def _logits(
+        self, adapter: Adapter | None, features: Features, kept: _Kept
+    ) -> tuple[Tensor, Tensor]:
+        activate(self.base, adapter)
+        if adapter is None:
+            with self._keeping(kept):
+                return self.base.logits(features)
+        cut = self._cut(adapter)
+        if cut is None:
+            return self.base.logits(features)
+        with self._standing_aside(cut, kept):
+            return self.base.logits(features)
+
+    @contextmanager
+    def _keeping(self, kept: _Kept) -> Iterator[None]:
+        cuts = set(self._cuts.values())
+        if not cuts:
+            yield
+            return
+
+        def keep_front(module: nn.Module, args: Any, out: Any) -> None:
+            kept.fronts[module] = out
+            kept.seconds[0] = self._now() - kept.started
+
+        def keep_block(cut: int) -> Any:
+            def keep(module: nn.Module, args: Any, out: Any) -> None:
+                kept.blocks[cut] = out
+                kept.seconds[cut] = self._now() - kept.started
+
+            return keep
+
+        with ExitStack() as hooks:
+            for module in self._fronts:
+                hooks.callback(module.register_forward_hook(keep_front).remove)
+            for cut in cuts - {0}:
+                module = self.base.blocks[cut - 1].module
+                hooks.callback(module.register_forward_hook(keep_block(cut)).remove)
+            kept.started = self._now()
+            yield
+
+    @contextmanager
+    def _standing_aside(self, cut: int, kept: _Kept) -> Iterator[None]:
+        with ExitStack() as stack:
+            for module, out in kept.fronts.items():
+                stack.enter_context(_returning(module, out))
+            for block in self.base.blocks[:cut]:
+                stack.enter_context(_returning(block.module, kept.blocks[cut]))
+            yield
+
+    @torch.inference_mode()
+    def _proved(self) -> dict[str, int]:
+        """Return the cuts of the adapters whose logits are the same both ways."""
+        noise = np.random.default_rng(0).normal(0, 0.1, (2, SAMPLE_RATE)).astype(np.float32)
+        features = self.base.features([noise[0], noise[1, : SAMPLE_RATE // 2]])
+        kept = _Kept()
+        proved = {}
+        try:
+            self._logits(None, features, kept)
+            for adapter in self.systems.values():
+                if adapter is None:
+                    continue
+                activate(self.base, adapter)
+                whole, lengths = self.base.logits(features)
+                short, _ = self._logits(adapter, features, kept)
+                if _equal(whole, short, lengths):
+                    proved[adapter.name] = self._cuts[adapter.name]
+        finally:
+            activate(self.base, None)
+        return proved
+
+    def _now(self) -> float:
+        if self.base.device.type == "cuda":
+            torch.cuda.synchronize(self.base.device)
+        return time.perf_counter()
+
+
+def lowest_block(adapter: Adapter) -> int:
+    """Return the number of blocks below everything that ``adapter`` changes but the head."""
+    return min(adapter.block_indices, default=len(adapter.base.blocks))
+
+
+def _modules_before(base: Base) -> list[nn.Module]:
+    """Return the modules that finish before the first block begins, none inside another."""
+    finished: list[tuple[str, nn.Module]] = []
+    begun = False
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, out: Any) -> None:
+            if not begun:
+                finished.append((name, module))
+
+        return hook
+
+    def begin(module: nn.Module, args: Any) -> None:
+        nonlocal begun
+        begun = True
+
+    with ExitStack() as hooks, torch.inference_mode():
+        for name, module in base.model.named_modules():
+            hooks.callback(module.register_forward_hook(note(name)).remove)
+        first = base.blocks[0].module
+        hooks.callback(first.register_forward_pre_hook(begin).remove)
+        base.logits(base.features([np.zeros(SAMPLE_RATE, dtype=np.float32)]))
+    names = {name for name, _ in finished}
+    return [module for name, module in finished if not _inside(name, names)]
+
+
+def _inside(name: str, others: set[str]) -> bool:
+    parts = name.split(".")
+    return any(".".join(parts[:depth]) in others for depth in range(1, len(parts)))
+
+
+@contextmanager
+def _returning(module: nn.Module, out: Any) -> Iterator[None]:
+    """Let ``module`` return ``out`` for a while, whatever it is given."""
+    module.forward = lambda *args, **kwargs: out
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def _equal(first: Tensor, second: Tensor, lengths: Tensor) -> bool:
+    """Return whether two batches of logits agree on their valid frames."""
+    return all(
+        torch.allclose(a[:length], b[:length], atol=_TOLERANCE, rtol=_TOLERANCE)
+        for a, b, length in zip(first, second, lengths.tolist(), strict=True)
+    )
