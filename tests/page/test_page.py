@@ -258,6 +258,14 @@ def test_hostile_texts_are_escaped_everywhere(tmp_path):
     assert "&lt;script&gt;alert(1)" in html
 
 
+def test_words_of_right_to_left_texts_stand_from_right_to_left(tmp_path):
+    write_report(tmp_path, ["مرحبا بالعالم", "hello مرحبا", "12 مرحبا"])
+    html = write_page(tmp_path).path.read_text()
+    directions = re.findall(r'"direction":"(\w+)"', html)
+    assert directions == ["rtl", "ltr", "rtl"]
+    assert '<div class="aligned" dir="rtl"' in html
+
+
 @pytest.mark.parametrize("name", ["report.json", "utterances.jsonl"])
 def test_a_damaged_report_is_an_input_error_and_leaves_no_page(tmp_path, name):
     write_report(tmp_path)

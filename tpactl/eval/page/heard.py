@@ -5,6 +5,7 @@ The first pass counts errors and confusions; the second fetches the utterances t
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,15 @@ class ShownUtterance:
     length: int
     """Words of the normalised reference; characters where the metric is CER."""
     hearings: dict[str, Hearing] = field(default_factory=dict)
+
+    @property
+    def direction(self) -> str:
+        """``rtl`` where the first letter that has a direction runs from right to left."""
+        for character in self.reference:
+            kind = unicodedata.bidirectional(character)
+            if kind in ("L", "R", "AL"):
+                return "ltr" if kind == "L" else "rtl"
+        return "ltr"
 
 
 def survey(path: Path, confusions_of: Collection[str], metric: Metric) -> Survey:

@@ -290,6 +290,7 @@ def _browser_data(subject: Subject, listed: Sequence[ShownUtterance], t: Words) 
                 "duration": row.duration_s,
                 "shown_duration": t.duration(row.duration_s),
                 "reference": row.reference,
+                "direction": row.direction,
                 "length": row.length,
                 "heard": {
                     name: {

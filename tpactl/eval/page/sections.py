@@ -106,12 +106,13 @@ def _gate(decision: GateRecord | None, t: Words) -> Block | None:
     note = Note(t("gate_passed", system=name), "good")
     if failed:
         note = Note(t("gate_failed", system=name, n=failed), "bad")
-    none = t("not_available")
     rows = [
         [
             t(f"gate_rule_{result.rule.replace('.', '_')}"),
             t("gate_pass" if result.passed else "gate_fail"),
-            none if result.measured is None else _in_unit(result, result.measured, t),
+            t("gate_unmeasured")
+            if result.measured is None
+            else _in_unit(result, result.measured, t),
             t(f"gate_{result.bound}", limit=_in_unit(result, result.limit, t)),
         ]
         for result in decision.rules

@@ -62,16 +62,18 @@ def verdict(subject: Subject, t: Words) -> Verdict:
     difference = subject.rate(subject.system).rate - subject.rate(today).rate
     values = {"system": name, "other": today.name}
     if any(leak.system == name and leak.data == "test" for leak in subject.report.leaks):
-        return Verdict(t("verdict_leak", **values), f"{text} {t('verdict_leak_why')}", "unsure")
+        return Verdict(
+            t("verdict_leak", **values), t.together(text, t("verdict_leak_why")), "unsure"
+        )
     if comparison is None or comparison.p_value is None:
         key = "verdict_fewer" if difference < 0 else "verdict_not_fewer"
         why = t("why_too_few") if comparison is not None else t("why_no_test")
-        return Verdict(t(key, **values), f"{text} {why}", "unsure")
+        return Verdict(t(key, **values), t.together(text, why), "unsure")
     if comparison.p_value < SURE:
         key, tone = ("verdict_better", "good") if difference < 0 else ("verdict_worse", "bad")
         return Verdict(t(key, **values), text, "good" if tone == "good" else "bad")
     key = "verdict_maybe" if difference < 0 else "verdict_no"
-    return Verdict(t(key, **values), f"{text} {t('why_unsure')}", "unsure")
+    return Verdict(t(key, **values), t.together(text, t("why_unsure")), "unsure")
 
 
 def tiles(subject: Subject, t: Words) -> list[Tile]:
@@ -178,7 +180,7 @@ def _better(subject: Subject, t: Words) -> list[str]:
                 subject.rate(subject.base).rate - subject.rate(subject.system).rate
             ) / base_gain
             if share > 0:
-                sentence += " " + t("gap_share", share=t.percent(share, 0))
+                sentence = t.together(sentence, t("gap_share", share=t.percent(share, 0)))
         shown.append(sentence)
     return list(dict.fromkeys(shown))
 

@@ -38,6 +38,10 @@ class Words:
             text = text["one" if values["n"] == 1 else "other"]
         return text.format(**values)
 
+    def together(self, *sentences: str) -> str:
+        """Return sentences as one text; Japanese has no space between them."""
+        return ("" if self.language == "ja" else " ").join(sentences)
+
     def percent(self, rate: float, decimals: int = 1) -> str:
         """Return a fraction as a percentage: ``12.3%``."""
         return f"{100 * rate:.{decimals}f}%"

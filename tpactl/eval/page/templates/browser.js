@@ -96,7 +96,7 @@
       const text = heard.pairs.map((pair) => (typeof pair === "string" ? pair : pair[1]))
         .filter(Boolean).join(" ");
       const aligned = element("div", "aligned");
-      aligned.dir = "auto";
+      aligned.dir = row.direction;
       aligned.setAttribute("aria-hidden", "true");
       aligned.append(...heard.pairs.map(drawPair));
       const cell = element("div");
