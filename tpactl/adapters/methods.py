@@ -131,7 +131,7 @@ register(
         "pfeiffer",
         "one sequential adapter a block, after its last feed-forward module",
         "Sequential (Pfeiffer) adapters",
-        # Pfeiffer et al. 2021, arXiv:2005.00247, sec. 4.1: only after the feed-forward module.
+        # Pfeiffer et al. 2021, arXiv:2005.00247: only after the feed-forward module.
         Shape(form="sequential", sites=("ffn2",), activation="relu"),
     )
 )
@@ -140,7 +140,7 @@ register(
         "parallel",
         "one scaled parallel adapter a block, beside its last feed-forward module",
         "Scaled parallel adapters",
-        # He et al. 2022, arXiv:2110.04366, sec. 4.2 and 4.6: beside the feed-forward module, s = 4.
+        # He et al. 2022, arXiv:2110.04366: beside the feed-forward module, s = 4.
         Shape(sites=("ffn2",), activation="relu", scale=4.0),
     )
 )
