@@ -101,7 +101,7 @@ def test_a_checkpoint_that_the_disk_refuses_leaves_the_one_before(
 
     write = checkpoints.write_bytes
     monkeypatch.setattr(checkpoints, "write_bytes", full)
-    with pytest.raises(MachineError, match="best.safetensors: cannot be written"):
+    with pytest.raises(MachineError, match=r"best\.safetensors: cannot be written"):
         train(accent, quick(taught, *SHORT), tmp_path / "run")
     folder = tmp_path / "run.unfinished" / "checkpoints"
     assert [path.name for path in folder.iterdir()] == ["step-00000002"]

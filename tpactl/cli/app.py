@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "transcribe": "Lifecycle",
     "report": "Look inside",
     "inspect": "Look inside",
+    "runs": "Look inside",
     "base": "Look inside",
 }
 """Every command and the panel of the help it stands in, in the order the help shows them."""

@@ -195,7 +195,8 @@ class Start(Record, kw_only=True):
 
 def unfinished(out: Path) -> Path:
     """Return where a run is built that will be called ``out`` when it is whole."""
-    return out.with_name(out.name + UNFINISHED_SUFFIX)
+    named = out if out.name not in ("", "..") else out.resolve()
+    return named.with_name(named.name + UNFINISHED_SUFFIX)
 
 
 def read_start(out: Path) -> Start | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,7 @@ from tpactl.train.ranks import Ranks, join
 from tpactl.train.recompute import recomputed_blocks
 from tpactl.train.save import environment, save_record
 from tpactl.train.schedule import plan_steps
+from tpactl.train.trackers import check_installed, open_tracker
 from tpactl.train.trained import State, Trained, begin
 
 
@@ -82,6 +83,7 @@ def train(
     check_place(out, force=force, resume=resume)
     dataset = DataSet(data)
     check_data(dataset)
+    check_installed(config.training.log_to)
     ranks = ranks or join(config.device)
     base = load_base(config.base, device=ranks.device)
     with (
@@ -140,7 +142,8 @@ class _Training:
             emit: Callable[[Event], None] = _forget
             save: Callable[[Standing, State, Optimizer], None] = _forget
             if self.ranks.is_first:
-                log = stack.enter_context(self._log(plan, identity, saved, on_event))
+                listeners = [*self._trackers(stack, saved), *([on_event] if on_event else [])]
+                log = stack.enter_context(self._log(plan, identity, saved, listeners))
                 emit, save = log.emit, partial(self._save, checkpoints, log)
                 for note in [] if saved else notes:
                     emit(self._note(note, 0))
@@ -187,7 +190,11 @@ class _Training:
         return saved
 
     def _log(
-        self, plan: Plan, identity: Identity, saved: Saved | None, on_event: OnEvent | None
+        self,
+        plan: Plan,
+        identity: Identity,
+        saved: Saved | None,
+        listeners: Sequence[OnEvent],
     ) -> EventLog:
         start = Start(
             tpactl_version=__version__,
@@ -201,9 +208,18 @@ class _Training:
         )
         write_json(self.folder / START, start)
         (self.folder / "run.json").unlink(missing_ok=True)
-        listeners = [] if on_event is None else [on_event]
         keep_bytes = 0 if saved is None else saved.record.events_bytes
         return EventLog(self.folder, plan, listeners, keep_bytes)
+
+    def _trackers(self, stack: ExitStack, saved: Saved | None) -> list[OnEvent]:
+        """Open the places that ``training.log_to`` names; ``stack`` closes them."""
+        step = None if saved is None else saved.record.step
+        opened: list[OnEvent] = []
+        for name in self.config.training.log_to:
+            tracker = open_tracker(name, self.folder, self.out.name, resumed_at=step)
+            stack.push(lambda kind, *_, ended=tracker.close: ended(finished=kind is None))
+            opened.append(tracker.on_event)
+        return opened
 
     def _save(
         self,
