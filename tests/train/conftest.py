@@ -8,6 +8,7 @@ import pytest
 
 from tests.models import tiny_base
 from tests.train.tones import department
+from tpactl.adapters.methods import FULL, find
 from tpactl.formats.run import RunConfig
 from tpactl.train.settings import read
 
@@ -25,8 +26,9 @@ FAST = [
 
 def quick(base: Path, *overrides: str) -> RunConfig:
     """Return a configuration that trains a tiny base in a second."""
-    shapeless = {"method=full", "method=head"} & set(overrides)
-    shape = [] if shapeless else ["adapter.bottleneck_dim=16"]
+    method = next((o.partition("=")[2] for o in overrides if o.startswith("method=")), "tpa")
+    is_residual = method != FULL and find(method).section == "adapter"
+    shape = ["adapter.bottleneck_dim=16"] if is_residual else []
     return read(None, {"base": str(base)}, [*FAST, *shape, *overrides])
 
 
