@@ -174,8 +174,20 @@ class Turns:
 
 
 def lowest_block(adapter: Adapter) -> int:
-    """Return the number of blocks below everything that ``adapter`` changes but the head."""
-    return min(adapter.block_indices, default=len(adapter.base.blocks))
+    """Return the number of blocks below everything that ``adapter`` changes but the head.
+
+    A part of it that stands in no block and is not the head counts as below all of them.
+    """
+    base = adapter.base
+    paths = [str(part.path) for part in (*adapter.parts, *adapter.decoder)]
+    return min((_block_of(path, base) for path in paths), default=len(base.blocks))
+
+
+def _block_of(path: str, base: Base) -> int:
+    if path == base.head_path:
+        return len(base.blocks)
+    inside = (n for n, b in enumerate(base.blocks) if f"{path}.".startswith(f"{b.path}."))
+    return next(inside, 0)
 
 
 def _modules_before(base: Base) -> list[nn.Module]:
