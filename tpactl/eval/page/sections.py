@@ -12,7 +12,7 @@ from tpactl.eval.page.alignment import most_common
 from tpactl.eval.page.heard import Survey
 from tpactl.eval.page.plots import DataTable, IntervalPlot, XYPlot, interval_plot, series
 from tpactl.eval.page.subject import Subject
-from tpactl.eval.page.verdict import p_value, shown_probability
+from tpactl.eval.page.verdict import column_name, p_value, shown_probability
 from tpactl.eval.page.words import Words
 from tpactl.formats.gate import GateRecord, RuleResult
 from tpactl.formats.report import (
@@ -222,11 +222,6 @@ def _slices(subject: Subject, t: Words) -> Block | None:
         if slicing.without_value:
             block.notes.append(Note(t("slices_without", n=slicing.without_value, column=name)))
     return block
-
-
-def column_name(slicing: Slicing, t: Words) -> str:
-    """Return what a column is called: its own name where it is one of the metadata."""
-    return slicing.column if slicing.kind == "metadata" else t(f"column_{slicing.kind}")
 
 
 def _slicing(subject: Subject, slicing: Slicing, name: str, t: Words) -> IntervalPlot:
@@ -597,11 +592,10 @@ def _projection_table(costs: Costs, t: Words) -> list[TitledTable]:
 def _table_of(
     names: list[str], cells: list[tuple[str, list[str]]], title: str, t: Words
 ) -> TitledTable:
-    """Return a table of the columns that have a figure for any system."""
+    """Return a table with a row for each cost that any system has a figure of."""
     none = t("not_available")
-    used = [(name, column) for name, column in cells if any(cell != none for cell in column)]
-    rows = [[name, *(column[index] for _, column in used)] for index, name in enumerate(names)]
-    return TitledTable([t("system"), *(name for name, _ in used)], rows, title=title)
+    rows = [[name, *figures] for name, figures in cells if any(cell != none for cell in figures)]
+    return TitledTable([t("cost"), *names], rows, title=title)
 
 
 def _training(subject: Subject, t: Words) -> Block | None:

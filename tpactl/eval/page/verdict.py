@@ -11,7 +11,7 @@ from typing import Literal
 from tpactl.eval.page.heard import Survey
 from tpactl.eval.page.subject import Subject
 from tpactl.eval.page.words import Words
-from tpactl.formats.report import Comparison, SystemResult
+from tpactl.formats.report import Comparison, Slicing, SystemResult
 
 Tone = Literal["good", "bad", "unsure", "neutral"]
 
@@ -241,13 +241,25 @@ def _broke(subject: Subject, survey: Survey, t: Words) -> list[str]:
         shown.append(
             t(
                 "broke_slice",
-                column=worst.column,
+                column=next(
+                    (
+                        column_name(slicing, t)
+                        for slicing in report.slicings
+                        if slicing.column == worst.column
+                    ),
+                    worst.column,
+                ),
                 value=worst.value,
                 rate=t.percent(worst.rate.rate),
                 utterances=f"{worst.utterances:,}",
             )
         )
     return shown
+
+
+def column_name(slicing: Slicing, t: Words) -> str:
+    """Return what a column is called: its own name where it is one of the metadata."""
+    return slicing.column if slicing.kind == "metadata" else t(f"column_{slicing.kind}")
 
 
 def _cost(subject: Subject, t: Words) -> list[str]:
