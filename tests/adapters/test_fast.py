@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from adapters.cases import CASES as TABLE
+from adapters.cases import disturb, logits
 from models import tiny_base
 
 from tpactl.adapters.attach import attach
@@ -50,6 +52,27 @@ def test_logits_and_every_gradient_agree_with_the_hooks(base, method, settings):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("case", TABLE, ids=str)
+def test_it_applies_only_where_it_computes_what_the_hooks_do(base, case):
+    """Of the table of methods, whatever it takes on must give the hooks' logits."""
+    adapter = attach(base, case.method, case.settings, decoder=case.decoder)
+    disturb(adapter)
+    features = base.features([rng.normal(size=7_000).astype("float32")])
+    taken = applies(base, adapter)
+    expected = case.method == "head" or (
+        case.method == "tpa"
+        and adapter.settings.sites == ("ffn1", "ffn2")
+        and case.mergeable
+        and not adapter.settings.dropout
+    )
+    assert taken == expected
+    if taken:
+        path = FastPath(base, adapter, max_frames=60)
+        with torch.inference_mode():
+            actual = path.logits(path.prefix(features))[0]
+        torch.testing.assert_close(actual, logits(base, features), atol=1e-5, rtol=1e-4)
+
+
 def test_it_does_not_apply_where_it_would_compute_something_else(base, tmp_path):
     for settings in (
         TPASettings(bottleneck_dim=4, input="residual"),
@@ -57,5 +80,8 @@ def test_it_does_not_apply_where_it_would_compute_something_else(base, tmp_path)
         TPASettings(bottleneck_dim=4, dropout=0.1),
     ):
         assert not applies(base, attach(base, "tpa", settings))
+    norm = f"{base.blocks[2].path}.norm_out"
+    assert not applies(base, attach(base, "tpa", TPASettings(), decoder=["head", norm]))
+    assert applies(base, attach(base, "tpa", TPASettings(), decoder="none"))
     lasr = load_base(str(tiny_base(tmp_path / "lasr", "lasr")))
     assert not applies(lasr, attach(lasr, "tpa", TPASettings()))

@@ -80,7 +80,7 @@ def own_modules(base: Base, decoder: list[str] | str) -> list[OwnModule]:
     if faults:
         raise UsageError(
             faults[0],
-            "give exact module paths, or head; tpactl base show lists the blocks' paths",
+            "give exact paths of modules of the base, or head",
             faults[1:],
         )
     return [OwnModule(path, modules[path], returns_float=path == base.head_path) for path in paths]
