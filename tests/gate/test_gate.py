@@ -35,7 +35,11 @@ def counted(folder, **changes):
             rate=wrong / (wrong + hits), low=None, high=None, substitutions=wrong, deletions=0,
             insertions=0, hits=hits, reference_length=wrong + hits,
         )  # fmt: skip
-        systems.append(msgspec.structs.replace(system, wer=rate))
+        length = sum(row.character_reference_length for row in own)
+        cer = msgspec.structs.replace(
+            rate, rate=wrong / length, hits=length - wrong, reference_length=length
+        )
+        systems.append(msgspec.structs.replace(system, wer=rate, cer=cer))
     write_json(folder / "report.json", msgspec.structs.replace(report, systems=systems))
     return folder
 
@@ -182,9 +186,12 @@ def test_a_report_whose_figures_are_not_its_utterances_is_refused(tmp_path):
     folder = counted(tmp_path / "report")
     policy = policy_file(tmp_path, max_error_rate=0.5)
     honest = json.loads((folder / "report.json").read_text())
-    for system, key, value in ((2, "hits", 999), (2, "rate", 0.01), (0, "substitutions", 999)):
+    for system, figure, key, value in (
+        (2, "wer", "hits", 999), (2, "wer", "rate", 0.01), (0, "wer", "substitutions", 999),
+        (2, "cer", "reference_length", 99_999), (2, "cer", "rate", 0.0001),
+    ):  # fmt: skip
         forged = json.loads(json.dumps(honest))
-        forged["systems"][system]["wer"][key] = value
+        forged["systems"][system][figure][key] = value
         (folder / "report.json").write_text(json.dumps(forged))
         with pytest.raises(IntegrityError, match="not what its utterances say"):
             gate(folder, policy)

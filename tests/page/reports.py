@@ -283,6 +283,7 @@ def utterance(system: str, number: int, text: str, speaker: str) -> UtteranceRes
         reference=text, hypothesis=" ".join(heard), reference_normalised=" ".join(words),
         hypothesis_normalised=" ".join(heard), normaliser="none@1", substitutions=wrong,
         deletions=0, insertions=0, hits=len(words) - wrong, character_errors=wrong,
+        character_reference_length=len(" ".join(words)),
     )  # fmt: skip
 
 

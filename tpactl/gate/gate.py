@@ -11,7 +11,7 @@ from tpactl import __version__
 from tpactl.errors import InputError, IntegrityError, UsageError
 from tpactl.formats.files import read_jsonl, write_json
 from tpactl.formats.gate import GATE_FILE, GateRecord, JudgedSystem, input_digests
-from tpactl.formats.report import Report, SystemResult, UtteranceResult, read_report
+from tpactl.formats.report import Rate, Report, SystemResult, UtteranceResult, read_report
 from tpactl.gate.policy import read_policy
 from tpactl.gate.rules import judge
 
@@ -80,26 +80,46 @@ def _judged(report: Report, name: str | None) -> SystemResult:
 def _check_counts(folder: Path, report: Report, judged: SystemResult) -> None:
     """Raise where the judged rates are not the sums of the utterances beside them."""
     base = next((s for s in report.systems if s.kind == "base"), judged)
-    sums = {system.name: [0, 0, 0, 0] for system in (judged, base)}
+    systems = {system.name: system for system in (judged, base)}
+    words = {name: [0, 0, 0, 0] for name in systems}
+    characters: dict[str, list[int]] = {name: [0, 0] for name in systems}
+    has_characters = True
     for row in read_jsonl(folder / "utterances.jsonl", UtteranceResult):
-        if row.system in sums:
-            counts = (row.substitutions, row.deletions, row.insertions, row.hits)
-            sums[row.system] = [a + b for a, b in zip(sums[row.system], counts, strict=True)]
+        if row.system not in systems:
+            continue
+        counts = (row.substitutions, row.deletions, row.insertions, row.hits)
+        words[row.system] = [a + b for a, b in zip(words[row.system], counts, strict=True)]
+        if row.character_errors is None or row.character_reference_length is None:
+            has_characters = False  # a report of version 1
+        else:
+            characters[row.system][0] += row.character_errors
+            characters[row.system][1] += row.character_reference_length
     faults = []
-    for system in {judged.name: judged, base.name: base}.values():
-        wer = system.wer
-        stated = [wer.substitutions, wer.deletions, wer.insertions, wer.hits]
-        errors, words = sum(stated[:3]), wer.reference_length
-        if sums[system.name] != stated:
-            faults.append(
-                f"{system.name}: substitutions, deletions, insertions, hits are "
-                f"{stated} in report.json, {sums[system.name]} in utterances.jsonl"
-            )
-        elif abs(wer.rate - errors / max(1, words)) > 1e-9:
-            faults.append(f"{system.name}: a WER of {wer.rate}, but {errors} errors in {words}")
+    for name, system in systems.items():
+        faults += _differences(f"{name}, words", system.wer, words[name], _four(system.wer))
+        if has_characters:
+            stated = [_errors(system.cer), system.cer.reference_length]
+            faults += _differences(f"{name}, characters", system.cer, characters[name], stated)
     if faults:
         raise IntegrityError(
             f"{folder}: report.json is not what its utterances say",
             "evaluate again; do not release on this report",
             faults,
         )
+
+
+def _differences(what: str, rate: Rate, summed: list[int], stated: list[int]) -> list[str]:
+    if summed != stated:
+        return [f"{what}: {stated} in report.json, the utterances add up to {summed}"]
+    expected = _errors(rate) / max(1, rate.reference_length)
+    if abs(rate.rate - expected) > 1e-9:
+        return [f"{what}: a rate of {rate.rate:g} in report.json, its counts make {expected:g}"]
+    return []
+
+
+def _four(rate: Rate) -> list[int]:
+    return [rate.substitutions, rate.deletions, rate.insertions, rate.hits]
+
+
+def _errors(rate: Rate) -> int:
+    return rate.substitutions + rate.deletions + rate.insertions

@@ -144,10 +144,10 @@ def _rates(subject: Subject, t: Words) -> Block:
     systems = report.systems
     rates = [subject.rate(system) for system in systems]
     columns = [t("system"), t("short_wer"), t("short_cer"), t("substitutions"), t("deletions"),
-               t("insertions"), t("number_of_words"), t("raw")]  # fmt: skip
+               t("insertions"), t(f"length_{report.metric}"), t("raw")]  # fmt: skip
     rows = []
     for system in systems:
-        counts = system.wer
+        counts = subject.rate(system)
         rows.append(
             [
                 system.name,
