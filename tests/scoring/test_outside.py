@@ -15,25 +15,9 @@ from tpactl.scoring.wer import count, count_characters, total
 
 SCLITE = shutil.which("sctk")
 WORDS = [
-    "the",
-    "dock",
-    "is",
-    "full",
-    "bay",
-    "nine",
-    "pallet",
-    "cross",
-    "a",
-    "of",
-    "to",
-    "é",
-    "倉庫",
-    "don't",
-    "re-stow",
-    "4711",
-    "x",
-    "y",
-]
+    "the", "dock", "is", "full", "bay", "nine", "pallet", "cross", "a", "of", "to", "é", "倉庫",
+    "don't", "re-stow", "4711", "x", "y",
+]  # fmt: skip
 
 
 def any_pairs(number: int, seed: int) -> list[tuple[str, str]]:
