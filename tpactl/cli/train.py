@@ -9,13 +9,17 @@ import typer
 
 from tpactl.adapters.methods import METHODS
 from tpactl.cli import console, processes
+from tpactl.errors import UsageError
 
 if TYPE_CHECKING:
-    from tpactl.formats.run import RunRecord
+    from tpactl.formats.run import RunConfig, RunRecord
 
 
 def train(
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Where the run folder goes.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Where the run folder goes; --dry-run needs none."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -75,6 +79,12 @@ def train(
             help="Go on from the last checkpoint of RUN; where there is none, start.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Estimate parameters, memory, time and money; train nothing."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train an adapter on a frozen base, keeping the step with the lowest dev word error rate.
@@ -102,10 +112,15 @@ def train(
         "training.seed": seed,
     }
     with processes.first_speaks():
-        begun = read_start(out) if resume else None
+        if out is None and not dry_run:
+            raise UsageError("missing option --out", "add --out with a name for the run folder")
+        begun = read_start(out) if resume and out is not None else None
         over = None if begun is None else begun.config
         configuration = read(config, flags, settings or [], over=over)
         ranks = join(configuration.device)
+    if out is None or dry_run:
+        _estimate(configuration, out, as_json=json)
+        return
     from tpactl.cli.training_display import TrainingDisplay
     from tpactl.flows.train import train as run_training
 
@@ -126,6 +141,50 @@ def train(
         console.print_json(summary(record, out))
         return
     _show(record, out)
+
+
+def _estimate(config: RunConfig, out: Path | None, *, as_json: bool) -> None:
+    from tpactl.flows.train import estimate
+
+    with console.progress() as progress:
+        found = estimate(config, out, on_progress=progress)
+    if as_json:
+        console.print_json(found)
+        return
+    methods = [found.wanted] if found.full == found.wanted else [found.wanted, found.full]
+    table = console.table(
+        "", *[m.method for m in methods], right=[m.method for m in methods]
+    )  # fmt: skip
+    rows = {
+        "trained parameters": [f"{m.trained_parameters:,}" for m in methods],
+        "of the base": [f"{m.trained_parameters / found.base_parameters:.1%}" for m in methods],
+        "peak memory": [
+            f"{m.memory_bytes / 2**30:,.2f} GiB" if m.fits else "does not fit" for m in methods
+        ],
+        "at most": [_duration(m.seconds) for m in methods],
+        "steps": [f"{m.steps:,}" for m in methods],
+    }
+    if found.price_per_hour:
+        rows["money"] = [
+            "-" if m.money is None else f"{m.money:,.2f} {found.currency}" for m in methods
+        ]
+    for name, values in rows.items():
+        table.add_row(name, *values)
+    console.out.print(table)
+    console.facts(
+        {
+            "data": f"{found.train_hours:.2f} h to learn from, {found.wanted.epochs:g} epochs of "
+            f"batches of {found.wanted.batch_s:g} s",
+            "device": f"{found.device}, {found.available_memory_bytes / 2**30:,.1f} GiB",
+        }
+    )
+    console.next_step("tpactl train", "the same command without --dry-run")
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds / 3600:,.1f} h" if seconds >= 7200 else f"{seconds:,.0f} s"
 
 
 def summary(record: RunRecord, out: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tpactl.errors import InputError, UsageError
+from tpactl.formats.estimate import Estimate
 from tpactl.formats.progress import Progress
 from tpactl.formats.run import RunConfig, RunRecord, read_start
 
@@ -46,14 +47,7 @@ def train(
     from tpactl.train.folder import check_place
 
     check_place(out, force=force, resume=resume)
-    if config.data is None:
-        raise UsageError(
-            "no data given: neither --data nor the key data of the run file",
-            "add --data with a prepared data set or an audio folder",
-        )
-    data = Path(config.data)
-    if not data.exists():
-        raise InputError(f"{data} does not exist", "check the path given to --data")
+    data = _named_data(config)
     if not (data / "dataset.json").is_file():
         begun = resume and read_start(out) is not None
         if (ranks is None or ranks.is_first) and not begun:
@@ -76,9 +70,49 @@ def train(
     )
 
 
+def estimate(
+    config: RunConfig, out: Path | None, *, on_progress: Progress | None = None
+) -> Estimate:
+    """Return what training on ``config.data`` would take; nothing is written.
+
+    Args:
+        config: the run file.
+        out: where the run would go; a raw folder counts as the data set prepared beside it.
+        on_progress: told how it goes.
+
+    Raises:
+        UsageError: no data was named.
+        InputError: the data is not there, or not prepared.
+        TpactlError: as ``train.estimate.estimate`` raises it.
+    """
+    data = _named_data(config)
+    if not (data / "dataset.json").is_file() and out is not None:
+        data = beside(out)
+    if not (data / "dataset.json").is_file():
+        raise InputError(
+            f"{config.data} is not prepared, and an estimate needs its durations",
+            f"tpactl prepare {config.data} --out data, then --data data",
+        )
+    from tpactl.train.estimate import estimate as estimate_on
+
+    return estimate_on(data, config, on_progress=on_progress)
+
+
 def beside(out: Path) -> Path:
     """Return where the data set of a raw folder goes when the run goes to ``out``."""
     return out.with_name(out.name + "-data")
+
+
+def _named_data(config: RunConfig) -> Path:
+    if config.data is None:
+        raise UsageError(
+            "no data given: neither --data nor the key data of the run file",
+            "add --data with a prepared data set or an audio folder",
+        )
+    data = Path(config.data)
+    if not data.exists():
+        raise InputError(f"{data} does not exist", "check the path given to --data")
+    return data
 
 
 def _prepare(source: Path, data: Path, on_progress: Progress | None) -> None:

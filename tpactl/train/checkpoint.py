@@ -150,14 +150,7 @@ class Checkpoints:
         Raises:
             MachineError: the disk is full; the earlier checkpoints are untouched.
         """
-        content = {
-            part: serialise_safetensors(tensors)
-            for part, tensors in zip(
-                PARTS,
-                (trained, standing.best.state, optimizer_tensors(optimizer), generator_states()),
-                strict=True,
-            )
-        }
+        content = serialised(standing, trained, optimizer)
         record = Checkpoint(
             tpactl_version=__version__,
             step=standing.step,
@@ -199,6 +192,14 @@ class Checkpoints:
         saved = read(found[-1])
         refuse_another(saved.record, self._identity)
         return saved
+
+
+def serialised(
+    standing: Standing, trained: State, optimizer: torch.optim.Optimizer
+) -> dict[str, bytes]:
+    """Return the content of a checkpoint's files of tensors, by part."""
+    tensors = (trained, standing.best.state, optimizer_tensors(optimizer), generator_states())
+    return {part: serialise_safetensors(t) for part, t in zip(PARTS, tensors, strict=True)}
 
 
 def read(folder: Path) -> Saved:

@@ -127,6 +127,10 @@ class Split:
         """Transcripts in the base's alphabet."""
         return [example.reference for example in self.examples]
 
+    def select(self, indices: Sequence[int]) -> Split:
+        """Return a split of these examples alone, in this order."""
+        return Split([self.examples[i] for i in indices], self._store.select(indices))
+
     def features(self, batch: Sequence[int], speeds: Sequence[float] | None = None) -> list[Tensor]:
         """Return the features of ``batch``, each at its own speed where ``speeds`` are given."""
         chosen = [1.0] * len(batch) if speeds is None else speeds
@@ -136,6 +140,25 @@ class Split:
         """Return all labels of ``batch`` in a row and how many belong to each utterance."""
         rows = [self.examples[i].labels for i in batch]
         return torch.cat(rows), torch.tensor([len(row) for row in rows])
+
+
+def list_split(base: Base, data: DataSet, split: str, *, limit_bytes: int) -> Split:
+    """Return a split whose audio is read only when a batch needs it; nothing is left out of it.
+
+    Args: as ``read_split``.
+    """
+    rows = data.utterances(split)
+    examples = [
+        Example(
+            row.id,
+            data.audio_path(row),
+            row.duration,
+            base.prepare_text(row.text),
+            torch.tensor(base.encode(row.text), dtype=torch.long),
+        )
+        for row in rows
+    ]
+    return Split(examples, FeatureStore(base, [e.path for e in examples], limit_bytes))
 
 
 def read_split(

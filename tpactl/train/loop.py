@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -52,6 +53,14 @@ class Fit:
     epochs: float
     audio_s: float
     """Seconds of speech seen, padding not counted."""
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """Seconds that steps and one measurement took."""
+
+    steps: list[float]
+    dev: float
 
 
 @dataclass
@@ -135,6 +144,33 @@ class Loop:
             epochs=self.course.epochs_after(standing.step),
             audio_s=standing.audio_s,
         )
+
+    def rehearse(self, steps: Sequence[int]) -> Rehearsed:
+        """Make the updates of ``steps``, a measurement and a checkpoint; return their seconds.
+
+        The trained parameters are put back afterwards.
+        """
+        before = self.trained.state()
+        score = Score(1.0, 1.0)
+        standing = Standing(untrained=score, best=Best(0, score, before))
+        optimizer = self._optimizer()
+        taken: list[float] = []
+        for standing.step in steps:
+            started = time.perf_counter()
+            self._step(standing, optimizer)
+            self._read(standing)
+            taken.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        self._measure()
+        measuring = time.perf_counter() - started
+        self.save(standing, self.trained.state(), optimizer)
+        self.trained.restore(before)
+        return Rehearsed(taken, measuring)
+
+    def read_ahead(self, step: int) -> int:
+        """Read what ``step`` needs, so that no timing of it waits; return how many numbers."""
+        epoch, batch = self.course[step]
+        return self._inputs(step, epoch, batch).inputs.numel()
 
     def _begin(self) -> Standing:
         untrained = self._measure()

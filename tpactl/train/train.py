@@ -25,10 +25,11 @@ from tpactl.formats.run import (
     RunConfig,
     RunRecord,
     Start,
+    read_start,
     text_digest,
     unfinished,
 )
-from tpactl.train import defaults
+from tpactl.train import batch_size
 from tpactl.train.checkpoint import Checkpoints, Identity, Saved, Standing
 from tpactl.train.cost import Meter, cpu_threads
 from tpactl.train.device import choose_precision, make_accelerator
@@ -118,7 +119,7 @@ class _Training:
 
     def run(self, on_event: OnEvent | None, on_progress: Progress | None) -> RunRecord:
         train, dev, notes = self._read(on_progress)
-        self.config = self._resolve(train)
+        self.config = self._resolve(train, dev)
         settings = self.config.training
         torch.manual_seed(settings.seed)
         trained = begin(self.base, self.config)
@@ -276,12 +277,17 @@ class _Training:
             )
         return train, dev, notes
 
-    def _resolve(self, train: Split) -> RunConfig:
+    def _resolve(self, train: Split, dev: Split) -> RunConfig:
         base_path = Path(self.config.base)
-        resolved = defaults.resolve(
-            self.config,
-            hours=sum(train.durations) / 3600,
-            base_parameters=self.base.num_parameters,
+        begun = read_start(self.out)
+        if begun is not None and self.config.training.batch_s == "auto":
+            # What was found when it began; other trainings may hold memory now.
+            found = msgspec.structs.replace(
+                self.config.training, batch_s=begun.config.training.batch_s
+            )
+            self.config = msgspec.structs.replace(self.config, training=found)
+        resolved = self.ranks.agree(
+            batch_size.resolve(self.base, self.config, train, dev, self.ranks.device)
         )
         return msgspec.structs.replace(
             resolved,

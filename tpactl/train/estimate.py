@@ -1,0 +1,154 @@
+"""What a training would take: parameters, memory, time and money, beside full fine-tuning."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import msgspec
+
+from tpactl.bases.base import Base
+from tpactl.bases.load import load_base
+from tpactl.errors import MachineError, UsageError
+from tpactl.formats.dataset import DataSet
+from tpactl.formats.estimate import Estimate, MethodEstimate
+from tpactl.formats.progress import Progress
+from tpactl.formats.run import RunConfig
+from tpactl.train.augment import SPEEDS
+from tpactl.train.batch_size import resolve
+from tpactl.train.cost import cpu_threads
+from tpactl.train.examples import Split, list_split
+from tpactl.train.memory import available_bytes, is_out_of_memory
+from tpactl.train.ranks import join
+from tpactl.train.rehearsal import Rehearsal, padded_seconds, rehearse
+from tpactl.train.schedule import plan_steps
+from tpactl.train.train import check_data
+
+FULL = "full"
+
+
+def estimate(data: Path, config: RunConfig, *, on_progress: Progress | None = None) -> Estimate:
+    """Return what ``tpactl train`` with ``config`` would take, and full fine-tuning beside it.
+
+    A few steps of each are made and undone, on the batches the training would have; only their
+    audio is read.
+
+    Args:
+        data: what ``tpactl prepare`` wrote.
+        config: the run file.
+        on_progress: told which method is tried.
+
+    Raises:
+        UsageError: several processes were started; one is estimated.
+        TpactlError: as ``train`` raises it.
+    """
+    ranks = join(config.device)
+    if ranks.count > 1:
+        raise UsageError(
+            f"--dry-run estimates one process, and {ranks.count} were started",
+            "run it without torchrun",
+        )
+    dataset = DataSet(data)
+    check_data(dataset)
+    base = load_base(config.base, device=ranks.device)
+    methods = list(dict.fromkeys([config.method, FULL]))
+    estimates = {}
+    with cpu_threads(ranks.device):
+        for number, method in enumerate(methods):
+            if on_progress is not None:
+                on_progress("try steps", number, len(methods))
+            estimates[method] = _one(base, dataset, _as(config, method), ranks.device)
+    train_s = sum(row.duration for row in dataset.utterances("train"))
+    return Estimate(
+        base=config.base,
+        base_parameters=base.num_parameters,
+        data=str(data),
+        train_hours=train_s / 3600,
+        device=ranks.device,
+        available_memory_bytes=available_bytes(ranks.device),
+        price_per_hour=config.training.price_per_hour,
+        currency=config.training.currency,
+        wanted=estimates[config.method],
+        full=estimates[FULL],
+    )
+
+
+def _as(config: RunConfig, method: str) -> RunConfig:
+    """Return ``config`` for another method, whose own rates and dropout are chosen anew."""
+    if method == config.method:
+        return config
+    training = msgspec.structs.replace(
+        config.training, learning_rate=None, head_learning_rate=None, dropout=None
+    )
+    return msgspec.structs.replace(config, method=method, training=training)
+
+
+def _one(base: Base, dataset: DataSet, config: RunConfig, device: str) -> MethodEstimate:
+    # Read anew for each method, as its training would.
+    train, dev = (
+        list_split(base, dataset, split, limit_bytes=config.training.features_mb * 2**20)
+        for split in ("train", "dev")
+    )
+    config = resolve(base, config, train, dev, device)
+    course, _ = plan_steps(train.durations, config.training)
+    assert isinstance(config.training.batch_s, float | int)
+    # Weights, gradients and AdamW's two moments in float32, before any activation.
+    at_least = max(16 * base.num_parameters, available_bytes(device))
+    too_large = MethodEstimate(
+        method=config.method,
+        trained_parameters=base.num_parameters,
+        memory_bytes=at_least,
+        fits=False,
+        seconds=None,
+        money=None,
+        steps=len(course),
+        epochs=course.epochs_after(len(course)),
+        batch_s=config.training.batch_s,
+    )
+    try:
+        tried = rehearse(base, config, train, dev, device)
+    except (MachineError, RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MachineError) or is_out_of_memory(error)):
+            raise
+        return too_large
+    seconds = _seconds(tried, config, train, dev)
+    on_gpu = device.startswith("cuda")
+    memory = tried.peak_bytes + (0 if on_gpu else _unread(tried, config, train, dev))
+    price = config.training.price_per_hour
+    return msgspec.structs.replace(
+        too_large,
+        trained_parameters=tried.trained_parameters,
+        memory_bytes=round(memory),
+        fits=memory <= available_bytes(device),
+        seconds=seconds,
+        money=price * seconds / 3600 if price else None,
+    )
+
+
+def _seconds(tried: Rehearsal, config: RunConfig, train: Split, dev: Split) -> float:
+    settings = config.training
+    course, _ = plan_steps(train.durations, settings)
+    assert settings.evaluations is not None
+    copies = _copies(config)
+    read = tried.read_s * (copies * sum(train.durations) + sum(dev.durations))
+    steps = tried.step_s * padded_seconds(course, train.durations)
+    measuring = tried.dev_s * sum(dev.durations) * (settings.evaluations + 1)
+    seconds = read + steps + measuring
+    return min(seconds, 60 * settings.max_minutes) if settings.max_minutes else seconds
+
+
+def _unread(tried: Rehearsal, config: RunConfig, train: Split, dev: Split) -> float:
+    """Return the bytes of the features that the training will hold and the rehearsal did not."""
+    limit = config.training.features_mb * 2**20
+    held = [
+        min(limit, tried.features_bytes * copies * sum(split.durations))
+        for split, copies in ((train, _copies(config)), (dev, 1))
+    ]
+    return max(0.0, sum(held) - tried.features_bytes * tried.read_audio_s)
+
+
+def _copies(config: RunConfig) -> int:
+    """Return how often each training utterance is read: once at each speed it is played at."""
+    if not config.training.speed_perturbation:
+        return 1
+    return min(len(SPEEDS), math.ceil(config.training.max_epochs or 1))

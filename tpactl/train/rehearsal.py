@@ -1,0 +1,133 @@
+"""A few steps of a training, made to see what they take, and undone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+
+from tpactl.bases.base import Base
+from tpactl.bases.recognise import plan_batches
+from tpactl.formats.run import RunConfig
+from tpactl.train.batches import Batch, Course
+from tpactl.train.checkpoint import serialised
+from tpactl.train.cost import Meter
+from tpactl.train.device import choose_precision, make_accelerator
+from tpactl.train.examples import Split
+from tpactl.train.loop import Loop, measuring_batch_s
+from tpactl.train.ranks import Ranks
+from tpactl.train.recompute import recomputed_blocks
+from tpactl.train.schedule import plan_steps
+from tpactl.train.trained import begin
+
+TYPICAL = 5
+"""Steps timed, from the smallest batch to the largest."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What the steps took."""
+
+    trained_parameters: int
+    peak_bytes: int
+    """In the largest batch, a dev measurement and a checkpoint, all that is read included."""
+    step_s: float
+    """Seconds for a second of audio in a step, padding counted."""
+    dev_s: float
+    """The same in a dev measurement."""
+    read_s: float
+    """Seconds to read a second of audio, once."""
+    features_bytes: float
+    """Of the features of a second of audio."""
+    read_audio_s: float
+    """Seconds of audio whose features are held now."""
+
+
+def rehearse(base: Base, config: RunConfig, train: Split, dev: Split, device: str) -> Rehearsal:
+    """Return what steps on the largest and on typical batches take; ``base`` stays as it was.
+
+    Args:
+        base: on ``device``, without an adapter.
+        config: resolved.
+        train: its features are read here, for the batches that are tried.
+        dev: likewise.
+        device: where it computes; one process.
+
+    Raises:
+        MachineError: memory ran out.
+    """
+    settings = config.training
+    course, schedule = plan_steps(train.durations, settings)
+    tried = _typical(course, train.durations)
+    largest_dev = plan_batches(
+        dev.durations, measuring_batch_s(settings), one_length=base.family.padding_leaks
+    )[0]
+    torch.manual_seed(settings.seed)
+    meter = Meter(device)
+    trained = begin(base, config)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(recomputed_blocks(base, settings.activation_checkpointing))
+            loop = Loop(
+                base=base,
+                trained=trained,
+                train=train,
+                dev=dev.select(largest_dev),
+                settings=settings,
+                course=course,
+                schedule=schedule,
+                accelerator=make_accelerator(device, choose_precision(device, config.precision)),
+                ranks=Ranks(0, 1, device),
+                meter=meter,
+                emit=lambda event: None,
+                save=lambda standing, state, optimizer: serialised(
+                    standing, state, optimizer
+                ).clear(),
+            )
+            read, numbers, audio_s = _read(loop, course, tried, train)
+            seconds = loop.rehearse(tried)
+            peak = meter.peak_memory_bytes()
+    finally:
+        trained.release()
+    # The first step warms up; the largest batch is tried first.
+    padded = [_padded_s(course[step][1], train.durations) for step in tried[1:]]
+    dev_padded = len(largest_dev) * max(dev.durations[i] for i in largest_dev)
+    return Rehearsal(
+        trained_parameters=trained.num_parameters,
+        peak_bytes=peak,
+        step_s=sum(seconds.steps[1:]) / sum(padded),
+        dev_s=seconds.dev / dev_padded,
+        read_s=read / audio_s,
+        features_bytes=4 * numbers / audio_s,
+        read_audio_s=audio_s + sum(dev.durations[i] for i in largest_dev),
+    )
+
+
+def padded_seconds(course: Course, durations: Sequence[float]) -> float:
+    """Return the seconds of audio in all batches, padding counted."""
+    return sum(_padded_s(course[step][1], durations) for step in range(len(course)))
+
+
+def _typical(course: Course, durations: Sequence[float]) -> list[int]:
+    """Return the step with the largest batch, twice, then steps from small to large."""
+    order = sorted(range(len(course)), key=lambda step: _padded_s(course[step][1], durations))
+    places = [round(i * (len(order) - 1) / (TYPICAL - 1)) for i in range(TYPICAL)]
+    return [order[-1], *(order[place] for place in places)]
+
+
+def _padded_s(batch: Batch, durations: Sequence[float]) -> float:
+    return len(batch) * max(durations[i] for i in batch)
+
+
+def _read(
+    loop: Loop, course: Course, tried: Sequence[int], train: Split
+) -> tuple[float, int, float]:
+    """Read the features of the tried batches; return seconds, numbers, seconds of audio."""
+    started, numbers, audio_s = time.perf_counter(), 0, 0.0
+    for step in dict.fromkeys(tried):
+        numbers += loop.read_ahead(step)
+        audio_s += sum(train.durations[i] for i in course[step][1])
+    return time.perf_counter() - started, numbers, audio_s
