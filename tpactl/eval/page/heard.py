@@ -50,11 +50,8 @@ class Hearing:
 
     pairs: list[Pair]
     errors: int
-
-    @property
-    def text(self) -> str:
-        """What was heard, as one line."""
-        return " ".join(pair.heard for pair in self.pairs if pair.heard)
+    text: str
+    """What was heard, as one line; by the normaliser's rules."""
 
 
 @dataclass
@@ -114,7 +111,7 @@ def fetch(path: Path, ids: Collection[str], metric: Metric) -> dict[str, ShownUt
                 length=sum(bool(pair.reference) for pair in pairs),
             ),
         )
-        shown.hearings[row.system] = Hearing(pairs, _errors(row, metric))
+        shown.hearings[row.system] = Hearing(pairs, _errors(row, metric), row.hypothesis_normalised)
     return found
 
 

@@ -281,6 +281,7 @@ def _browser_data(subject: Subject, listed: Sequence[ShownUtterance], t: Words) 
                     "errors_in_words", "found")  # fmt: skip
     value: dict[str, Any] = {
         "base": subject.base.name,
+        "between": "" if subject.report.metric == "cer" else " ",
         "systems": [system.name for system in subject.report.systems],
         "words": {key: texts(t.language)[key] for key in script_words},
         "utterances": [

@@ -28,9 +28,13 @@
 
   for (const [index, row] of data.utterances.entries()) {
     row.index = index;
-    row.text = [row.id, row.reference, ...Object.values(row.heard).map(
-      (heard) => heard.pairs.map((pair) => (typeof pair === "string" ? pair : pair.join(" "))).join(" "),
-    )].join(" ").toLowerCase();
+    const line = (pairs, half) => pairs
+      .map((pair) => (typeof pair === "string" ? pair : pair[half])).filter(Boolean)
+      .join(data.between);
+    const heard = Object.values(row.heard);
+    row.text = [
+      row.id, row.reference, line(heard[0].pairs, 0), ...heard.map((one) => line(one.pairs, 1)),
+    ].join(" ").toLowerCase();
   }
 
   const errors = (row, system) => (row.heard[system] ? row.heard[system].errors : 0);
@@ -94,7 +98,7 @@
       bold.append(element("bdi", "", name));
       system.append(bold, several(words.errors_in_words, { n: heard.errors, length: row.length }));
       const text = heard.pairs.map((pair) => (typeof pair === "string" ? pair : pair[1]))
-        .filter(Boolean).join(" ");
+        .filter(Boolean).join(data.between);
       const aligned = element("div", "aligned");
       aligned.dir = row.direction;
       aligned.setAttribute("aria-hidden", "true");
