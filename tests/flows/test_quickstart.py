@@ -68,6 +68,11 @@ def test_every_step_is_done_in_order(first):
     assert watcher.kept == []
 
 
+def test_the_report_has_its_page(first):
+    folder, _, _ = first
+    assert "tpa" in (folder / REPORT / "report.html").read_text()
+
+
 def test_rates_and_sizes_are_those_of_the_files(first):
     folder, result, _ = first
     report = json.loads((folder / REPORT / "report.json").read_text())

@@ -133,6 +133,7 @@ def show(result: Quickstart, workdir: Path) -> None:
     apart = f"at most {canary.max_difference:.1g} apart" if canary.max_difference else "bit for bit"
     console.facts(
         {
+            "report": str(Path(outcome.package_path).parent / "report" / "report.html"),
             "package": f"{outcome.package_path} ({size(outcome.package_bytes)})",
             "verified": f"every digest, the starter base, and the same logits again ({apart})",
             "took": f"{outcome.elapsed_s:.0f} s",

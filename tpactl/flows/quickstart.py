@@ -234,6 +234,7 @@ class _Flow:
 
     def evaluate(self) -> Report:
         from tpactl.eval.compare import compare
+        from tpactl.eval.page.page import write_page
         from tpactl.eval.systems import system_of_run
 
         with (
@@ -252,6 +253,7 @@ class _Flow:
                 fresh,
                 on_progress=self.watcher.progress,
             )
+            write_page(fresh)
             # The stored report goes into the package, timings included; one that says the same
             # stays, and with it the package.
             clock.kept = self.parts.keep_or_make(REPORT, _measured(report), fresh.rename)
