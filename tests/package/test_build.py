@@ -230,7 +230,7 @@ def test_a_full_fine_tune_is_no_package(tmp_path):
     write_run_record(tmp_path / "run", "starter", still_identity().digest, 20, method="full")
     with pytest.raises(UsageError, match="full fine-tune") as caught:
         _build(tmp_path / "run", tmp_path / "a.tpa")
-    assert "--method tpa or head" in caught.value.fix
+    assert "train with another --method" in caught.value.fix
 
 
 def test_a_run_without_its_adapter_is_bad_input(still_run, tmp_path):

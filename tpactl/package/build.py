@@ -68,7 +68,7 @@ def check_run(run: Path) -> Run:
         raise UsageError(
             f"{run} is a full fine-tune: all {opened.record.cost.trained_parameters:,} parameters "
             "changed, so there is no adapter to package",
-            "train with --method tpa or head; a full model is stored as an ordinary directory in "
+            "train with another --method; a full model is stored as an ordinary directory in "
             f"{opened.model_folder}",
         )
     for name in (WEIGHTS_FILE, CONFIG_FILE):
@@ -95,7 +95,7 @@ def build(
     """Write the package ``name`` ``version`` of a run to ``out``, whole or not at all.
 
     Args:
-        run: what ``tpactl train`` wrote, by the method ``tpa`` or ``head``.
+        run: what ``tpactl train`` wrote, by any method but ``full``.
         name: ``department/task``.
         version: semantic version; becomes the OCI tag.
         out: the file to write.
