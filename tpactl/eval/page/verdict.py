@@ -15,9 +15,7 @@ from tpactl.formats.report import Comparison, Slicing, SystemResult
 
 Tone = Literal["good", "bad", "unsure", "neutral"]
 
-SURE = 0.05
-"""A p-value below it counts as shown."""
-CATASTROPHE = 0.01
+MARKED_LOSS = 0.01
 """A loss on the general set from this many points on is called forgetting."""
 
 
@@ -65,15 +63,19 @@ def verdict(subject: Subject, t: Words) -> Verdict:
         return Verdict(
             t("verdict_leak", **values), t.together(text, t("verdict_leak_why")), "unsure"
         )
-    if comparison is None or comparison.p_value is None:
+    if comparison is None or comparison.low is None or comparison.high is None:
         key = "verdict_fewer" if difference < 0 else "verdict_not_fewer"
         why = t("why_too_few") if comparison is not None else t("why_no_test")
         return Verdict(t(key, **values), t.together(text, why), "unsure")
-    if comparison.p_value < SURE:
+    if _leaves_out_zero(comparison.low, comparison.high):
         key, tone = ("verdict_better", "good") if difference < 0 else ("verdict_worse", "bad")
         return Verdict(t(key, **values), text, "good" if tone == "good" else "bad")
     key = "verdict_maybe" if difference < 0 else "verdict_no"
     return Verdict(t(key, **values), t.together(text, t("why_unsure")), "unsure")
+
+
+def _leaves_out_zero(low: float | None, high: float | None) -> bool:
+    return low is not None and high is not None and (low > 0 or high < 0)
 
 
 def tiles(subject: Subject, t: Words) -> list[Tile]:
@@ -225,8 +227,8 @@ def _broke(subject: Subject, survey: Survey, t: Words) -> list[str]:
     else:
         key = "broke_nothing"
         if general.degradation > 0:
-            proven = general.p_value is not None and general.p_value < SURE
-            key = "broke_forgot" if proven or general.degradation >= CATASTROPHE else "broke_hardly"
+            proven = _leaves_out_zero(general.low, general.high)
+            key = "broke_forgot" if proven or general.degradation >= MARKED_LOSS else "broke_hardly"
         shown.append(
             t(
                 key,
