@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tpactl.adapters.methods import METHODS
 from tpactl.formats.run import RunConfig, TrainingSettings
 from tpactl.train.defaults import AMOUNTS, resolve
 
 LIMITS = {"max_steps", "max_minutes"}
 
 
-@pytest.mark.parametrize("method", ["tpa", "head", "full"])
+@pytest.mark.parametrize("method", [*METHODS, "full"])
 @pytest.mark.parametrize("hours", [0.05, 0.5, 3.0, 100.0])
 @pytest.mark.parametrize("parameters", [7_700_000, 1_100_000_000])
 def test_nothing_but_limits_is_left_open(method, hours, parameters):
@@ -21,6 +22,10 @@ def test_nothing_but_limits_is_left_open(method, hours, parameters):
     assert len(fields) > 12
     unset = {name for name in fields if getattr(resolved.training, name) is None}
     assert unset == LIMITS
+    section = METHODS[method].section if method in METHODS else None
+    if section is not None:
+        shape = getattr(resolved, section)
+        assert None not in [getattr(shape, key) for key in shape.__struct_fields__]
 
 
 def test_what_is_set_stays():
@@ -42,7 +47,7 @@ def test_the_guide_shows_the_defaults_that_the_code_has():
             f"| {speeds} |"
         ) in guide
         before = upper
-    for method in ("tpa", "head", "full"):
+    for method in ("tpa", "lora", "dora", "ia3", "bitfit", "head", "full"):
         cells = []
         for parameters in (10**7, 10**9):
             chosen = resolve(RunConfig(method=method), hours=1.0, base_parameters=parameters)

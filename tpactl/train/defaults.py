@@ -43,7 +43,7 @@ _RATES: dict[tuple[str, bool], tuple[float, float]] = {
     ("lora", False): (1e-3, 5e-4),
     ("dora", True): (4e-3, 4e-3),
     ("dora", False): (1e-3, 5e-4),
-    ("ia3", True): (2e-2, 4e-3),
+    ("ia3", True): (5e-2, 4e-3),
     ("ia3", False): (5e-3, 5e-4),
     ("bitfit", True): (1e-2, 4e-3),
     ("bitfit", False): (1e-3, 5e-4),
