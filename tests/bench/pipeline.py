@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutomaticSpeechRecognitionPipeline
 
 from tpactl.audio.decode import decode
 from tpactl.bases.base import Base
 from tpactl.bases.load import load_base
+from tpactl.bases.quiet import quiet
 from tpactl.bases.recognise import recognise_features
 from tpactl.formats.dataset import DataSet
 from tpactl.scoring.wer import count_characters, rate
@@ -31,6 +31,9 @@ ROUNDS = 3
 
 def main() -> None:
     """Print both rates and their ratio."""
+    quiet()
+    from transformers import AutomaticSpeechRecognitionPipeline
+
     given = dict(enumerate(sys.argv[1:]))
     base = load_base(given.get(0, "starter"), device=given.get(2, "cpu"))
     waves = _waves(Path(given[1]) if 1 in given else None)
