@@ -184,5 +184,6 @@ def test_on_paper_the_colours_are_those_of_paper_and_the_list_stays_away(visit, 
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("#browser").is_hidden()
+    assert page.locator("#worst audio").first.is_hidden()
     assert page.locator("#worst li").first.is_visible()
     assert len(page.pdf(format="A4")) > 10_000

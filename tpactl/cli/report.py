@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -58,4 +59,9 @@ def report(
         markup=False,
         soft_wrap=True,
     )
-    console.next_step(f"tpactl gate --report {folder} --policy policy.yaml")
+    where = shlex.quote(str(folder))
+    console.next_step(
+        f"tpactl package RUN --name department/task --version 1.0.0 --eval {where} --out FILE.tpa"
+        if (folder / "gate.json").exists()
+        else f"tpactl gate --report {where} --policy policy.yaml"
+    )
