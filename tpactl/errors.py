@@ -35,6 +35,12 @@ class TpactlError(Exception):
         self.details = tuple(details)
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the first line of a library's error, for a problem that must stay one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
 class UsageError(TpactlError):
     """The command line or a configuration value cannot be used."""
 

@@ -212,3 +212,11 @@ def test_foreign_decoders_are_imported_only_when_needed(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     (tmp_path / "a.wav").write_bytes(encoded("WAV"))
     assert decode(tmp_path / "a.wav").duration_s == 1.0
+
+
+def test_noise_named_mp3_is_refused_without_a_word_on_stderr(tmp_path, capfd):
+    path = tmp_path / "noise.mp3"
+    path.write_bytes(np.random.default_rng(0).bytes(5_000))
+    with pytest.raises(BadAudioError, match="not an audio file"):
+        decode(path)
+    assert capfd.readouterr().err == ""

@@ -629,3 +629,47 @@ class TestUpdate:
 def test_impossible_fractions_are_usage_errors(tmp_path, options):
     with pytest.raises(UsageError):
         prepare(speakers(tmp_path / "in", 2), tmp_path / "out", **options)
+
+
+def test_control_characters_never_enter_a_data_set(tmp_path):
+    source = audiofolder(
+        tmp_path / "in",
+        [
+            {"file_name": "a.wav", "transcription": "\0"},
+            {"file_name": "b.wav", "transcription": "red \x1b[31m text"},
+            {"file_name": "c.wav", "transcription": "fine", "id": "c\x07"},
+            *({"file_name": f"{n}.wav", "transcription": f"number {n}"} for n in range(4)),
+        ],
+        name="metadata.jsonl",
+    )
+    found = faults(source, tmp_path / "out")
+    assert sorted(reason for reason in found.values()) == [
+        "holds a control character (U+0000)",
+        "holds a control character (U+0007)",
+        "holds a control character (U+001B)",
+    ]
+
+
+def test_a_quotation_mark_that_is_never_closed_swallows_no_rows(tmp_path):
+    source = tmp_path / "in"
+    for n in range(6):
+        record(source / f"{n}.wav")
+    lines = [f"{n}.wav,number {n}" for n in range(6)]
+    lines[1] = '1.wav,"number 1'
+    (source / "metadata.csv").write_text("\n".join(["file_name,transcription", *lines]) + "\n")
+    found = faults(source, tmp_path / "out")
+    assert any("quotation mark" in reason for reason in found.values())
+    assert {
+        row.text for split in SPLITS for row in DataSet(tmp_path / "out").utterances(split)
+    } == {"number 0"}
+
+
+def test_an_unusable_file_that_a_row_names_is_listed_once(tmp_path):
+    source = audiofolder(
+        tmp_path / "in",
+        [{"file_name": f"{n}.wav", "transcription": f"number {n}"} for n in range(5)],
+    )
+    (source / "0.wav").unlink()
+    (source / "0.wav").symlink_to(tmp_path / "nowhere.wav")
+    found = faults(source, tmp_path / "out")
+    assert list(found.values()) == ["a link that leads nowhere"]

@@ -141,6 +141,9 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _open(path: Path) -> soundfile.SoundFile:
+    if path.suffix.lower() == ".mp3" and not mpeg.may_be(path.read_bytes()):
+        # By its name libmpg123 would be asked, which tells stderr how it looks for a frame.
+        return soundfile.SoundFile(io.BytesIO(path.read_bytes()))
     unfinished = unfinished_wav(path)
     if unfinished is None:
         return soundfile.SoundFile(path)

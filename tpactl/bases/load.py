@@ -11,7 +11,7 @@ from torch import nn
 from tpactl.bases.base import Base
 from tpactl.bases.blocks import find_blocks
 from tpactl.bases.families import FAMILIES
-from tpactl.errors import BaseError, MachineError
+from tpactl.errors import BaseError, MachineError, reason_of
 from tpactl.shipped import starter_base
 
 STARTER = "starter"
@@ -70,7 +70,8 @@ def _from_hub(ref: str) -> Path:
             # The hub's client raises a dozen kinds here; whichever it is, the model did not come.
             if not cached_only:
                 raise MachineError(
-                    f"base {ref!r} is not in the local cache and could not be downloaded: {error}",
+                    f"base {ref!r} is not in the local cache and could not be downloaded: "
+                    f"{reason_of(error)}",
                     "go online once, or give the path of a downloaded model directory",
                 ) from error
     raise AssertionError("unreachable")
@@ -128,10 +129,9 @@ def _load_model(ref: str, path: Path, dtype: torch.dtype) -> nn.Module:
             path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True
         )
     except (ValueError, OSError, RuntimeError, KeyError, AttributeError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         families = ", ".join(family.name for family in FAMILIES)
         raise BaseError(
-            f"base {ref!r} cannot be loaded as a CTC model: {reason[:300]}",
+            f"base {ref!r} cannot be loaded as a CTC model: {reason_of(error)}",
             f"give a Conformer CTC model of one of these families: {families}",
         ) from error
     _refuse_incomplete(ref, info)
@@ -166,9 +166,9 @@ def _load_processors(ref: str, path: Path) -> tuple[Any, Any]:
         feature_extractor = AutoFeatureExtractor.from_pretrained(path, local_files_only=True)
     except Exception as error:
         # Broken tokenizer files raise plain Exception from the Rust library underneath.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseError(
-            f"base {ref!r}: its tokenizer or feature extractor cannot be loaded: {reason[:300]}",
+            f"base {ref!r}: its tokenizer or feature extractor cannot be loaded: "
+            f"{reason_of(error)}",
             "give a model directory that holds tokenizer and preprocessor files",
         ) from error
     rate = getattr(feature_extractor, "sampling_rate", None)

@@ -173,14 +173,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         os.umask(umask)
         building.chmod(0o777 & ~umask)
         yield building
-        retired = None
-        if path.exists():
-            retired = building.with_name(building.name + "-old")
-            path.rename(retired)
-        building.rename(path)
-        sync_folder(path.parent)
-        if retired is not None:
-            shutil.rmtree(retired)
+        _exchange(building, path)
     except OSError as error:
         # Only what the disk refused; another OSError of the block keeps its own meaning.
         if is_refusal_of_disk(error):
@@ -188,6 +181,26 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _exchange(building: Path, path: Path) -> None:
+    """Put ``building`` in the place of ``path``, which stays where that does not succeed.
+
+    A crash between the two renames leaves the old folder whole, under a name that no rerun deletes.
+    """
+    retired = None
+    if path.exists():
+        retired = path.with_name(f".replaced-{path.name}-{building.name[len(BUILDING_PREFIX) :]}")
+        path.rename(retired)
+    try:
+        building.rename(path)
+    except BaseException:
+        if retired is not None and not path.exists():
+            retired.rename(path)
+        raise
+    sync_folder(path.parent)
+    if retired is not None:
+        shutil.rmtree(retired)
 
 
 def cannot_write(path: Path, error: OSError) -> MachineError:

@@ -22,7 +22,12 @@ AUDIO_SUFFIXES = frozenset(
 
 
 class UnusableNameError(Exception):
-    """A name that means no file of the source; the message is the reason."""
+    """A name that means no file of the source; the message is the reason.
+
+    ``path`` is what lies there under that name, where something does.
+    """
+
+    path: Path | None = None
 
 
 @dataclass
@@ -82,7 +87,11 @@ class SourceFiles:
                 known = self._by_name.get(_composed(self.relative(path)))
                 found = known if known is not None else path
                 if os.path.lexists(found):
-                    return self.inside(found)
+                    try:
+                        return self.inside(found)
+                    except UnusableNameError as error:
+                        error.path = found
+                        raise
         if outside:
             raise UnusableNameError(
                 "lies outside the source; allow its folder with --audio-root, if it is yours"

@@ -20,8 +20,8 @@ from typing import Any
 
 from tpactl.errors import InputError
 from tpactl.formats.dataset import Skipped, Split
-from tpactl.prepare.files import SourceFiles, UnusableNameError
-from tpactl.prepare.text import Row, clean, is_storable, read_text, rows
+from tpactl.prepare.files import AUDIO_SUFFIXES, SourceFiles, UnusableNameError
+from tpactl.prepare.text import Row, clean, read_text, rows, unstorable
 from tpactl.prepare.text import shown as printable
 
 TEXT_COLUMNS = ("transcription", "text", "sentence", "transcript")
@@ -156,6 +156,8 @@ def _read_audiofolder(files: SourceFiles, tables: list[Path], columns: Columns) 
                 path = files.find(name, table.parent)
             except UnusableNameError as error:
                 faults.append(Skipped(file=f"{where}: {name}", reason=str(error)))
+                if error.path is not None:
+                    named.add(error.path)
                 continue
             named.add(path)
             made = _entry(files, table, row, path, columns, {file_column})
@@ -227,6 +229,8 @@ def _read_pairs(files: SourceFiles) -> Source:
             text = clean(read_text(files.inside(text_file)))
             if not text:
                 raise UnusableNameError(f"the transcript is empty ({text_file.name})")
+            if (reason := unstorable(text)) is not None:
+                raise UnusableNameError(f"the transcript {reason} ({text_file.name})")
         except UnusableNameError as error:
             faults.append(Skipped(file=shown, reason=str(error)))
         except InputError as error:
@@ -266,8 +270,12 @@ def _entry(
         return Skipped(file=where, reason="the transcript is empty")
     if not isinstance(text, str):
         return Skipped(file=where, reason=f"the transcript is no text but {text!r}"[:80])
-    if not all(is_storable(part) for name in values for part in (name, _as_text(values[name]))):
-        return Skipped(file=where, reason="holds characters that are not valid Unicode")
+    if runs_on(text):
+        reason = "a quotation mark before it is not closed: the transcript holds the next rows"
+        return Skipped(file=where, reason=reason)
+    for part in (part for name in values for part in (name, _as_text(values[name]))):
+        if (reason := unstorable(part)) is not None:
+            return Skipped(file=where, reason=reason)
     id_column = next((name for name in ID_COLUMNS if str(values.get(name) or "").strip()), None)
     split = values.get("split")
     speaker = clean(_as_text(values[speaker_column])) if speaker_column else ""
@@ -300,12 +308,25 @@ def _column(
             return name
     if table.suffix.lower() != ".csv":
         return None
-    flag = " or name it with --text-column" if what == "the transcript" else ""
+    if named:
+        fix = f"name one of its columns instead of {named}"
+    elif what == "the transcript":
+        fix = f"name the column {wanted[0]}, or give its name with --text-column"
+    else:
+        fix = f"name the column {wanted[0]}"
     raise InputError(
         f"{table}: no column for {what}: looked for {', '.join(wanted)}; "
         f"it has {', '.join(filter(None, row.values)) or 'none'}",
-        f"name the column {wanted[0]}{flag}",
+        fix,
     )
+
+
+def runs_on(text: str) -> bool:
+    """Return whether a transcript swallowed rows: a line of it begins with an audio file's name."""
+    names = (
+        re.split(r"[,;\t\"]", line.strip(' "'), maxsplit=1)[0] for line in text.splitlines()[1:]
+    )
+    return any(PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES for name in names)
 
 
 def _as_text(value: Any) -> str:

@@ -38,13 +38,20 @@ def clean(text: str) -> str:
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
-def is_storable(text: str) -> bool:
-    """Return whether ``text`` can be written as UTF-8 (a lone surrogate cannot)."""
+def unstorable(text: str) -> str | None:
+    """Return why ``text`` may not enter a data set, ``None`` where it may.
+
+    A lone surrogate cannot be written as UTF-8; a control character is no speech, and would reach
+    the terminal of whoever reads the text.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return "holds characters that are not valid Unicode"
+    for letter in text:
+        if unicodedata.category(letter) == "Cc" and not letter.isspace():
+            return f"holds a control character (U+{ord(letter):04X})"
+    return None
 
 
 def shown(name: str) -> str:

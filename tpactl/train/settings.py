@@ -16,7 +16,7 @@ import msgspec
 import yaml
 
 from tpactl.adapters.settings import check, check_read
-from tpactl.errors import UsageError
+from tpactl.errors import UsageError, reason_of
 from tpactl.formats.files import to_builtins
 from tpactl.formats.run import RunConfig
 
@@ -95,8 +95,13 @@ def _read_yaml(file: Path) -> Tree:
         raise UsageError(
             f"{file}: cannot be read: {error.strerror or error}", "check the path given to --config"
         ) from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UsageError(
+            f"{file} line {line}: not YAML: {error.problem}", "correct the run file"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not YAML: {error}", "correct the run file") from error
+        raise UsageError(f"{file}: not YAML: {reason_of(error)}", "correct the run file") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
