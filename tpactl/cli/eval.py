@@ -198,6 +198,8 @@ def eval(
         console.print_json(report)
         return
     _show(report)
+    if out is not None:
+        console.facts({"page      ": str(out / "report.html")})
     console.next_step(*_next(report, data, out))
 
 
