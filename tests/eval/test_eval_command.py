@@ -83,6 +83,56 @@ def test_a_leak_is_a_note_on_stderr(tpactl, room, tmp_path):
     assert "note:  run was trained on part of this test" in done.err
 
 
+def test_strict_makes_a_leak_exit_3(tpactl, room, tmp_path):
+    run = copy(room.tpa, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    record["train_speakers"] = ["spk-1"]
+    (run / "run.json").write_text(json.dumps(record))
+    done = tpactl("eval", "--data", room.data, "--run", run, "--strict", "--out", tmp_path / "out")
+    assert done.exit_code == 3
+    assert "run was trained on part of this test" in done.err
+    assert not (tmp_path / "out").exists()
+    clean = tpactl("eval", "--data", room.data, "--run", room.tpa, "--strict", "--json")
+    assert clean.exit_code == 0
+
+
+def test_the_incumbent_may_be_a_run_a_package_or_one_of_the_others(tpactl, room):
+    def named(*arguments):
+        done = tpactl("eval", "--data", room.data, "--base", room.base, *arguments, "--json")
+        assert done.exit_code == 0, done.err
+        names = [system["name"] for system in done.json["systems"]]
+        return done.json["incumbent"], names
+
+    both = ["base", "tpa", "head"]
+    assert named("--run", room.tpa, "--incumbent", room.head) == ("head", both)
+    assert named("--run", room.tpa, "--run", room.head, "--incumbent", room.tpa) == ("tpa", both)
+    assert named("--run", room.tpa, "--name", "head", "--incumbent", room.head) == (
+        "incumbent",
+        ["base", "head", "incumbent"],
+    )
+    package = "warehouse/picking@1.0.0"
+    assert named("--run", room.head, "--incumbent", room.package) == (
+        package,
+        ["base", "head", package],
+    )
+
+
+def test_flags_override_the_file_of_prices(tpactl, room, tmp_path):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("price_per_hour: 2.0\ncurrency: EUR\n")
+    done = tpactl(
+        "eval", "--data", room.data, "--run", room.tpa, "--prices", prices, "--watts", "100",
+        "--price-per-hour", "3.6", "--departments", "7", "--json",
+    )  # fmt: skip
+    costs = done.json["costs"]
+    assert costs["prices"] == {
+        "currency": "EUR", "price_per_hour": 3.6, "watts": 100.0, "price_per_kwh": None,
+    }  # fmt: skip
+    assert costs["departments"] == 7
+    # Two seconds of training at 3.6 an hour.
+    assert costs["systems"][1]["train_money"] == pytest.approx(0.002)
+
+
 def test_the_wrong_base_is_exit_4_and_names_tensors(tpactl, room, tmp_path):
     other = talking_base(tmp_path / "other", seed=9)
     for system in (("--package", room.package), ("--run", room.full)):
@@ -104,6 +154,14 @@ def test_the_wrong_base_is_exit_4_and_names_tensors(tpactl, room, tmp_path):
         (["--base", "BASE", "--name", "x"], 2, "1 names for 0 runs"),
         (["--base", "BASE", "--out", "DATA"], 3, "is no report"),
         (["--base", "BASE", "--device", "abacus"], 2, "no such device"),
+        (["--base", "BASE", "--incumbent", "nope"], 3, "nope"),
+        (["--base", "BASE", "--slice-by", "accent"], 2, "no column 'accent'"),
+        (["--base", "BASE", "--glossary", "nope.txt"], 3, "nope.txt: cannot be read"),
+        (["--base", "BASE", "--normaliser", "nope.yaml"], 3, "nope.yaml: cannot be read"),
+        (["--base", "BASE", "--prices", "nope.yaml"], 3, "nope.yaml: cannot be read"),
+        (["--base", "BASE", "--general", "nope"], 3, "no prepared data set"),
+        (["--base", "BASE", "--watts", "inf"], 3, "watts is inf"),
+        (["--base", "BASE", "--resume"], 2, "needs the report's place"),
     ],
 )
 def test_bad_input_leaves_by_its_code(tpactl, room, arguments, code, problem):

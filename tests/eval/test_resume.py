@@ -122,6 +122,15 @@ def test_nothing_to_resume_is_an_ordinary_evaluation(room, tmp_path):
         compare(room.data, "test", str(room.base), resume=True)
 
 
+def test_an_unfinished_training_of_the_same_name_is_left_alone(room, tmp_path):
+    kept = unfinished(tmp_path / "out") / "training.json"
+    kept.parent.mkdir()
+    kept.write_text("{}")
+    with pytest.raises(InputError, match="is in the way"):
+        compare(room.data, "test", str(room.base), out=tmp_path / "out")
+    assert kept.read_text() == "{}"
+
+
 def test_a_killed_process_leaves_no_report_and_is_continued(room, tmp_path):
     data = write_data(tmp_path / "data", ["a b c"] * 20)
     out = tmp_path / "out"

@@ -28,7 +28,8 @@ class Journal:
             earlier one left is thrown away.
 
     Raises:
-        InputError: another evaluation was stopped there; the message says what differs.
+        InputError: another evaluation was stopped there (the message says what differs), or
+            something else lies there.
     """
 
     def __init__(self, out: Path | None, evaluation: Evaluation, *, resume: bool) -> None:
@@ -42,7 +43,7 @@ class Journal:
             _check_same(self._folder, evaluation)
             self._earlier = list(_whole_lines(self._file))
         else:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            _clear(self._folder)
             write_json(self._folder / "evaluation.json", evaluation)
         self._rewrite()
 
@@ -77,6 +78,16 @@ class Journal:
             self._file.write_bytes(b"".join(lines))
         except OSError as error:
             raise cannot_write(self._file, error) from error
+
+
+def _clear(folder: Path) -> None:
+    """Throw away what an earlier evaluation left; an unfinished training's folder ends alike."""
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not is_empty and not (folder / "evaluation.json").is_file():
+        raise InputError(
+            f"{folder} is in the way, and no evaluation left it", "choose another --out"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_same(folder: Path, evaluation: Evaluation) -> None:
