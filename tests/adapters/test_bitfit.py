@@ -14,7 +14,9 @@ def test_every_bias_of_the_base_is_trained_and_nothing_else(base):
     adapter = attach(base, "bitfit", decoder="none")
     trained = set(adapter.tensors())
     biases = {name for name, _ in base.model.named_parameters() if "bias" in name.split(".")[-1]}
-    assert trained == biases
+    # Wav2Vec2-Conformer owns a convolution that relative positions leave unused.
+    unused = {"wav2vec2_conformer.encoder.pos_conv_embed.conv.bias"}
+    assert trained == biases - unused
     assert len(trained) > 3
 
 

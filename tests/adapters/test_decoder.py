@@ -79,6 +79,15 @@ def test_what_cannot_be_trained_so_is_refused_with_the_nearest_paths(parakeet, d
     assert parakeet.active_adapter is None
 
 
+def test_a_module_that_the_base_owns_but_never_computes_is_refused(bases):
+    unused = "wav2vec2_conformer.encoder.pos_conv_embed"
+    with pytest.raises(UsageError, match=f"never computes {unused}, so"):
+        attach(bases["wav2vec2-conformer"], "tpa", tpa(), decoder=["head", unused])
+    for base in bases.values():
+        norm = f"{base.blocks[0].path}.{base.family.final_norm}"
+        attach(base, "tpa", tpa(), decoder=[norm]).deactivate()
+
+
 def test_nothing_to_train_is_refused(parakeet):
     with pytest.raises(UsageError, match="trains nothing"):
         attach(parakeet, "head", decoder="none")

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tpactl.adapters.chosen import chosen_blocks
+from tpactl.adapters.computed import computed
 from tpactl.adapters.part import Part, Removable
 from tpactl.bases.base import Base
 from tpactl.errors import BaseError
@@ -76,12 +77,15 @@ def build(base: Base, settings: BitFitSettings, seed: int) -> list[Part]:
     chosen = chosen_blocks(settings.blocks, len(base.blocks), "bitfit")
     inside = tuple(f"{base.blocks[index].path}." for index in chosen)
     blocks = tuple(f"{block.path}." for block in base.blocks)
-    parts: list[Part] = []
+    owners: dict[str, tuple[nn.Module, list[str]]] = {}
     for path, module in base.model.named_modules():
         wanted = path.startswith(inside) or (settings.front and not path.startswith(blocks))
         names = [name for name, _ in module.named_parameters(recurse=False) if name in BIASES]
         if wanted and names:
-            parts.append(OwnBiases(path, module, names))
+            owners[path] = module, names
+    # A family may own modules that this configuration of it leaves unused.
+    used = computed(base, {path: module for path, (module, _) in owners.items()})
+    parts: list[Part] = [OwnBiases(path, *owners[path]) for path in owners if path in used]
     if not parts:
         raise BaseError(
             f"{base.ref} has no biases where bitfit.blocks and bitfit.front say",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from tpactl.adapters.computed import computed
 from tpactl.adapters.part import Instead, Part, Removable
 from tpactl.bases.base import Base
 from tpactl.errors import UsageError
@@ -71,7 +72,8 @@ def own_modules(base: Base, decoder: list[str] | str) -> list[OwnModule]:
         decoder: ``none``, ``head``, or exact module paths, ``head`` among them if wanted.
 
     Raises:
-        UsageError: a path that is none, holds nothing to train, or lies in another one.
+        UsageError: a path that is none, holds nothing to train, lies in another one, or is never
+            computed.
     """
     names = {"none": [], "head": ["head"]}[decoder] if isinstance(decoder, str) else decoder
     paths = [base.head_path if name == "head" else name for name in names]
@@ -82,6 +84,14 @@ def own_modules(base: Base, decoder: list[str] | str) -> list[OwnModule]:
             faults[0],
             "give exact paths of modules of the base, or head",
             faults[1:],
+        )
+    named = {path: modules[path] for path in paths if path != base.head_path}
+    unused = named.keys() - computed(base, named) if named else ()
+    if unused:
+        raise UsageError(
+            f"decoder: the base never computes {', '.join(sorted(unused))}, so that training it "
+            "would change nothing",
+            "name modules that the base computes",
         )
     return [OwnModule(path, modules[path], returns_float=path == base.head_path) for path in paths]
 
