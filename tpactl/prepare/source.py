@@ -271,8 +271,10 @@ def _entry(
     if not isinstance(text, str):
         return Skipped(file=where, reason=f"the transcript is no text but {text!r}"[:80])
     if runs_on(text):
-        reason = "a quotation mark before it is not closed: the transcript holds the next rows"
-        return Skipped(file=where, reason=reason)
+        return Skipped(
+            file=where,
+            reason="a quotation mark before it is not closed: the transcript holds the next rows",
+        )
     for part in (part for name in values for part in (name, _as_text(values[name]))):
         if (reason := unstorable(part)) is not None:
             return Skipped(file=where, reason=reason)
