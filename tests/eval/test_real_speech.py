@@ -1,6 +1,14 @@
 """Real recordings through prepare and eval; the base is a random one, so its words mean nothing."""
 
+from pathlib import Path
+
+import numpy as np
+
+from tpactl.audio.decode import decode
 from tpactl.eval.compare import compare
+from tpactl.eval.plan import Plan
+from tpactl.eval.snr import estimate_snr_db
+from tpactl.eval.stress import noisy
 from tpactl.eval.systems import system_of_run
 from tpactl.formats.dataset import DataSet
 from tpactl.formats.files import read_jsonl
@@ -14,7 +22,7 @@ def test_phone_recordings_are_measured_with_intervals_by_speaker(room, speech_di
     out = tmp_path / "report"
     report = compare(
         data, "train", str(room.base), [system_of_run(room.tpa, "tpa")], out,
-        normaliser="whisper-basic",
+        plan=Plan(normaliser="whisper-basic"),
     )  # fmt: skip
     utterances = DataSet(data).utterances("train")
     words = sum(len(utterance.text.split()) for utterance in utterances)
@@ -27,3 +35,21 @@ def test_phone_recordings_are_measured_with_intervals_by_speaker(room, speech_di
     rows = list(read_jsonl(out / "utterances.jsonl", UtteranceResult))
     assert len(rows) == 2 * len(utterances)
     assert report.leaks == []
+
+
+def test_the_estimated_snr_follows_noise_that_is_added(speech_dir: Path):
+    files = sorted((speech_dir / "general" / "dev").glob("*.opus"))[:8]
+    levels = (20.0, 10.0, 5.0, 0.0)
+    found = np.array(
+        [
+            [
+                estimate_snr_db(noisy(db, decode(file).samples, np.random.default_rng(1)))
+                for db in levels
+            ]
+            for file in files
+        ]
+    )
+    assert len(found) == 8
+    # Recordings are noisy themselves, so the estimate is a little below what was added.
+    assert (np.diff(found, axis=1) < 0).all()
+    assert (np.abs(np.median(found, axis=0)[1:] - levels[1:]) < 4).all()
