@@ -32,7 +32,7 @@ def test_show_says_it_in_words(tpactl, tiny):
     assert outcome.exit_code == 0
     assert "ParakeetForCTC (family parakeet)" in outcome.out
     assert f"{NUM_BLOCKS} Conformer blocks of width {D_MODEL}, feed-forward 32" in outcome.out
-    assert "TPA of width 32" in outcome.out
+    assert "TPA of width 64" in outcome.out
 
 
 def test_fingerprint_is_the_identity(tpactl, tiny):

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tpactl.formats.adapter import AdapterConfig
+from tpactl.formats.adapter import AdapterConfig, TPASettings
 from tpactl.formats.files import write_bytes, write_json
 from tpactl.formats.identity import BaseIdentity
 from tpactl.formats.package import PARTS, PackageRecord
@@ -85,12 +85,16 @@ def write_still_adapter(folder: Path, base_ref: str = "/somewhere/bases/still") 
     )
 
 
+RESOLVED: dict[str, Any] = {"adapter": TPASettings(bottleneck_dim=32, initialisation="uniform")}
+"""Golden bytes must not change with a method's defaults."""
+
+
 def write_run_record(
     run: Path, base_ref: str, base_digest: str, parameters: int, **config: Any
 ) -> RunRecord:
     record = RunRecord(
         tpactl_version="0.1.0",
-        config=RunConfig(base=base_ref, data="/home/somebody/data", **config),
+        config=RunConfig(base=base_ref, data="/home/somebody/data", **(RESOLVED | config)),
         base_ref=base_ref,
         base_digest=base_digest,
         data_path="/home/somebody/data",

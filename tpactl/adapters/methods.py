@@ -113,7 +113,9 @@ register(
         "tpa",
         "two parallel adapters a block",
         "A Two Parallel Adapter",
-        Shape(),
+        # The wide start is what the frozen module's own input needs to be worth as much as the
+        # residual stream: docs/decisions/tpa-defaults.md.
+        Shape(bottleneck_dim=64, initialisation="kaiming"),
     )
 )
 register(

@@ -25,7 +25,7 @@ def show(
     base: Reference,
     width: Annotated[
         int, typer.Option(min=1, help="Width of the adapter whose parameters are counted.")
-    ] = 32,
+    ] = 64,
     json: Json = False,
 ) -> None:
     """Show a base: family, blocks, head, vocabulary, and what an adapter would add.

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from tpactl.flows.parts import Parts, folder_digest, parts_of
-from tpactl.formats.adapter import TPASettings
 from tpactl.formats.dataset import DataSet
 from tpactl.formats.files import BUILDING_PREFIX, Record, to_builtins
 from tpactl.formats.package import SUFFIX
@@ -42,7 +41,6 @@ DATA, ADAPTER_RUN, FULL_RUN, REPORT = "data", "runs/tpa", "runs/full", "report"
 # defaults take longer and end lower.
 ADAPTER = RunConfig(
     method="tpa",
-    adapter=TPASettings(bottleneck_dim=64),
     training=TrainingSettings(
         learning_rate=1.2e-2, head_learning_rate=4e-3, max_epochs=8, batch_s=15, evaluations=3
     ),
