@@ -83,6 +83,23 @@ def test_a_leak_is_a_note_on_stderr(tpactl, room, tmp_path):
     assert "note:  run was trained on part of this test" in done.err
 
 
+def test_the_terminal_answers_what_was_asked(tpactl, room, tmp_path, monkeypatch):
+    monkeypatch.setattr(console.out, "width", 120)
+    terms = tmp_path / "terms.txt"
+    terms.write_text("dock\n")
+    done = tpactl("eval", "--data", room.data, "--run", room.tpa, "--general", room.data,
+                  "--slice-by", "speaker", "--glossary", terms)  # fmt: skip
+    lines = [line.strip() for line in done.out.splitlines()]
+    for start in (
+        "tpa against base",
+        "tpa on the general set",
+        "worst slice of tpa",
+        "terms in tpa",
+    ):
+        assert sum(line.startswith(start) for line in lines) == 1
+    assert "MAPSSWE p" in done.out
+
+
 def test_strict_makes_a_leak_exit_3(tpactl, room, tmp_path):
     run = copy(room.tpa, tmp_path / "run")
     record = json.loads((run / "run.json").read_text())

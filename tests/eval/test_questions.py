@@ -188,7 +188,7 @@ def test_terms_are_counted_for_each_system(asked):
     said, never = glossary.terms
     assert (said.results[0].recall, said.results[0].precision) == (1.0, 1.0)
     assert said.results[0].in_reference > 0
-    assert said.results[1].precision < 1
+    assert any((row.recall, row.precision) != (1.0, 1.0) for row in said.results[1:])
     assert (never.results[0].in_reference, never.results[0].recall) == (0, None)
     assert [row.system for row in glossary.total] == ["base", "tpa", "leaky", "full"]
     assert glossary.total[0].correct == said.results[0].correct

@@ -209,7 +209,7 @@ _WIDTH_OF_TABLE = 76
 
 
 def _show(report: Report) -> None:
-    from tpactl.eval.shown import cells, facts
+    from tpactl.eval.shown import cells, facts, findings
 
     if console.out.width >= _WIDTH_OF_TABLE:
         console.out.print(_table(report))
@@ -218,6 +218,9 @@ def _show(report: Report) -> None:
         for system in report.systems:
             console.facts(dict(zip(("system", *_FIGURES), cells(system), strict=True)))
             console.out.print()
+    if found := findings(report):
+        console.facts(found)
+        console.out.print()
     console.facts(facts(report))
 
 

@@ -16,6 +16,7 @@ from tpactl.eval.shown import (
     size,
     time,
     with_interval,
+    worst_slice,
 )
 from tpactl.formats.report import Comparison, Cost, Costs, Report, Slicing, SystemRates, TermResult
 
@@ -90,13 +91,7 @@ def _slices(report: Report) -> list[str]:
     if not report.slicings:
         return []
     lines = ["## For whom?", ""]
-    for worst in report.worst_slices:
-        spoken = f", {worst.speakers} speakers" if worst.speakers else ""
-        lines.append(
-            f"- {worst.system} is worst at {worst.column} {worst.value}: "
-            f"{with_interval(worst.rate)} % {worst.metric.upper()} "
-            f"({worst.utterances} utterances{spoken}, {worst.duration_s / 60:.1f} min)"
-        )
+    lines += [f"- {w.system} is worst at {worst_slice(w)}" for w in report.worst_slices]
     lines.append("")
     for slicing in report.slicings:
         lines += _slicing(slicing, report)

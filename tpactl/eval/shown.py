@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tpactl.eval import leaks
-from tpactl.formats.report import Rate, Report, SystemResult
+from tpactl.formats.report import Rate, Report, SystemResult, WorstSlice
 
 _JOINED = 0.8
 """Fewer words than this share of the references' own are worth a note."""
@@ -113,6 +113,41 @@ def facts(report: Report) -> dict[str, str]:
         "device": report.device,
         "tpactl": report.tpactl_version,
     }
+
+
+def findings(report: Report) -> dict[str, str]:
+    """Return the answers beside the error rates, one each by name; empty where none was asked."""
+    found = {}
+    for row in report.comparisons:
+        better = percent(row.probability_of_improvement)
+        found[f"{row.system} against {row.against}"] = (
+            f"{difference(row.difference, row.low, row.high)} points of {row.metric.upper()}, "
+            f"better in {better} of resamples, p {p_value(row.p_value)}; "
+            f"MAPSSWE p {p_value(row.mapsswe.p_value)}"
+        )
+    for result in report.general.results if report.general else ():
+        if result.p_value is not None:
+            found[f"{result.system} on the general set"] = (
+                f"{difference(result.degradation, result.low, result.high)} points against the "
+                f"base, p {p_value(result.p_value)}"
+            )
+    for worst in report.worst_slices:
+        found[f"worst slice of {worst.system}"] = worst_slice(worst)
+    for total in report.glossary.total if report.glossary else ():
+        found[f"terms in {total.system}"] = (
+            f"recall {percent(total.recall)}, precision {percent(total.precision)} of "
+            f"{total.in_reference} said"
+        )
+    return found
+
+
+def worst_slice(worst: WorstSlice) -> str:
+    """Return which slice it is, its rate and its size."""
+    spoken = f", {worst.speakers} speakers" if worst.speakers else ""
+    return (
+        f"{worst.column} {worst.value}: {with_interval(worst.rate)} % {worst.metric.upper()} "
+        f"({worst.utterances} utterances{spoken}, {worst.duration_s / 60:.1f} min)"
+    )
 
 
 def notes(report: Report) -> list[str]:
