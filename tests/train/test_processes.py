@@ -17,6 +17,7 @@ from tpactl.train.train import train
 
 SETTINGS = (
     *FAST,
+    "adapter.bottleneck_dim=16",
     "training.spec_augment=true",
     "training.speed_perturbation=true",
     "training.max_steps=12",

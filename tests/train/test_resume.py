@@ -31,6 +31,7 @@ RANDOM = (
 )
 METHODS = {
     "tpa": ("adapter.dropout=0.1", "training.max_epochs=14"),
+    "bitfit": ("method=bitfit", "training.max_epochs=7"),
     "full": ("method=full", "training.dropout=true", "training.max_epochs=7"),
 }
 

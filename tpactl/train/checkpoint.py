@@ -9,7 +9,6 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,7 +17,7 @@ from safetensors.torch import save as serialise_safetensors
 from torch import Tensor
 
 from tpactl import __version__
-from tpactl.errors import IntegrityError, UsageError
+from tpactl.errors import IntegrityError
 from tpactl.formats.checkpoint import (
     FOLDER,
     PARTS,
@@ -32,28 +31,13 @@ from tpactl.formats.checkpoint import (
 from tpactl.formats.files import (
     BUILDING_PREFIX,
     read_json,
-    to_builtins,
     whole_folder,
     write_bytes,
     write_json,
 )
-from tpactl.formats.run import RunConfig
 from tpactl.train.dev import Score
+from tpactl.train.same_training import Identity, refuse_another
 from tpactl.train.trained import State
-
-MAY_CHANGE = {
-    "data",
-    "base",
-    "training.accumulate",
-    "training.activation_checkpointing",
-    "training.features_mb",
-    "training.checkpoint_minutes",
-    "training.keep_checkpoints",
-    "training.log_to",
-    "training.price_per_hour",
-    "training.currency",
-}
-"""Keys that change no weight but for rounding; data and base are compared by what they hold."""
 
 
 @dataclass
@@ -85,15 +69,6 @@ class Standing:
     progress: float = 0.0
     audio_s: float = 0.0
     first_loss: float | None = None
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a training must share with the one it continues."""
-
-    config: RunConfig
-    base_digest: str
-    data_digest: str
 
 
 @dataclass(frozen=True)
@@ -230,49 +205,6 @@ def read(folder: Path) -> Saved:
                 f"delete {folder}; --resume then continues from the checkpoint before it",
             )
     return Saved(record, **tensors)
-
-
-def refuse_another(saved: Checkpoint, now: Identity) -> None:
-    """Refuse to continue ``saved`` as another training.
-
-    Raises:
-        UsageError: data, base or settings differ; each is named, old and new.
-    """
-    old, new = _settings(saved.config), _settings(now.config)
-    faults = [
-        f"{key}: {old.get(key)!r} when it began, {new.get(key)!r} now"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if saved.data_digest != now.data_digest:
-        faults.append(
-            f"data: {saved.data_digest} ({saved.config.data}) when it began, "
-            f"{now.data_digest} ({now.config.data}) now"
-        )
-    if saved.base_digest != now.base_digest:
-        faults.append(
-            f"base: {saved.base_digest} ({saved.config.base}) when it began, "
-            f"{now.base_digest} ({now.config.base}) now"
-        )
-    if faults:
-        raise UsageError(
-            f"the unfinished training at step {saved.step} is another one: {faults[0]}",
-            "give --resume no other setting than --out, or start anew with --force",
-            faults[1:],
-        )
-
-
-def _settings(config: RunConfig) -> dict[str, Any]:
-    """Return what must be equal, under dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in to_builtins(config).items():
-        if isinstance(value, dict):
-            flat.update({f"{key}.{inner}": setting for inner, setting in value.items()})
-        else:
-            flat[key] = value
-    # Another GPU of the same machine computes the same.
-    flat["device"] = str(flat["device"]).partition(":")[0]
-    return {key: value for key, value in flat.items() if key not in MAY_CHANGE}
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -20,9 +20,9 @@ from tpactl.train.cost import cpu_threads
 from tpactl.train.examples import Split, list_split
 from tpactl.train.memory import available_bytes, is_out_of_memory
 from tpactl.train.ranks import join
+from tpactl.train.reading import check_data
 from tpactl.train.rehearsal import Rehearsal, padded_seconds, rehearse
 from tpactl.train.schedule import plan_steps
-from tpactl.train.train import check_data
 
 FULL = "full"
 

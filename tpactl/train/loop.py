@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
@@ -20,15 +19,14 @@ from tpactl.train.augment import draw_speeds, spec_augment
 from tpactl.train.batches import Batch, Course, shares
 from tpactl.train.checkpoint import Best, Saved, Standing, restore_generators, restore_optimizer
 from tpactl.train.cost import Meter
+from tpactl.train.ctc import ctc_loss
 from tpactl.train.dev import Score, measure
 from tpactl.train.examples import Split
 from tpactl.train.memory import MemoryUse, is_out_of_memory
+from tpactl.train.optimizer import adamw
 from tpactl.train.ranks import Ranks
 from tpactl.train.schedule import Schedule
 from tpactl.train.trained import State, Trained
-
-BETAS = (0.9, 0.98)
-"""Of AdamW; the second as usual for Conformers (Gulati et al. 2020)."""
 
 EXPLODED = 100.0
 """Times the first loss: no training comes back from there."""
@@ -113,7 +111,7 @@ class Loop:
             MachineError: memory ran out.
             InputError: audio cannot be read any more.
         """
-        optimizer = self._optimizer()
+        optimizer = adamw(self.trained, self.settings)
         standing = self._begin() if saved is None else self._resume(saved, optimizer)
         while not (stopped_by := self._reason_to_stop(standing)):
             self._step(standing, optimizer)
@@ -153,7 +151,7 @@ class Loop:
         before = self.trained.state()
         score = Score(1.0, 1.0)
         standing = Standing(untrained=score, best=Best(0, score, before))
-        optimizer = self._optimizer()
+        optimizer = adamw(self.trained, self.settings)
         taken: list[float] = []
         for standing.step in steps:
             started = time.perf_counter()
@@ -278,20 +276,6 @@ class Loop:
             logits, lengths = self.base.logits(inputs)
         return ctc_loss(logits, lengths, labels, label_lengths, self.base.blank_id, num_labels)
 
-    def _optimizer(self) -> torch.optim.Optimizer:
-        rates = [
-            (self.trained.body(), self.settings.learning_rate),
-            (self.trained.head(), self.settings.head_learning_rate),
-        ]
-        groups = [
-            {"params": parameters, "lr": rate, "peak": rate}
-            for parameters, rate in rates
-            if parameters
-        ]
-        return torch.optim.AdamW(
-            groups, betas=BETAS, weight_decay=self.settings.weight_decay, fused=True
-        )
-
     def _measure(self) -> Score:
         self.trained.learning(False)
         with self.accelerator.autocast():
@@ -368,40 +352,6 @@ class Loop:
             "epoch": round(self.course.epochs_after(step), 4),
         }
         return msgspec.convert({**place, **figures}, Event)
-
-
-def ctc_loss(
-    logits: Tensor,
-    lengths: Tensor,
-    labels: Tensor,
-    label_lengths: Tensor,
-    blank_id: int,
-    num_labels: int,
-) -> Tensor:
-    """Return the CTC loss divided by ``num_labels``.
-
-    Every label weighs the same, however the batch was cut; an utterance that CTC cannot align adds
-    nothing.
-
-    Args:
-        logits: (batch, frames, vocabulary).
-        lengths: (batch,) valid frames, on the CPU.
-        labels: (sum of label_lengths,) on the CPU.
-        label_lengths: (batch,) on the CPU.
-        blank_id: the CTC blank.
-        num_labels: of the whole update, of which this may be a part.
-    """
-    log_probabilities = F.log_softmax(logits.float(), dim=-1).transpose(0, 1)
-    total = F.ctc_loss(
-        log_probabilities,
-        labels.to(logits.device, non_blocking=True),
-        lengths,
-        label_lengths,
-        blank=blank_id,
-        reduction="sum",
-        zero_infinity=True,
-    )
-    return total / num_labels
 
 
 def measuring_batch_s(settings: TrainingSettings) -> float:

@@ -14,8 +14,7 @@ from torch.optim import Optimizer
 from tpactl import __version__
 from tpactl.bases.base import Base
 from tpactl.bases.load import load_base
-from tpactl.errors import InputError, IntegrityError
-from tpactl.formats.dataset import SPLITS, DataSet, digest_of
+from tpactl.formats.dataset import DataSet
 from tpactl.formats.files import write_json
 from tpactl.formats.progress import Progress
 from tpactl.formats.run import (
@@ -30,16 +29,18 @@ from tpactl.formats.run import (
     unfinished,
 )
 from tpactl.train import batch_size
-from tpactl.train.checkpoint import Checkpoints, Identity, Saved, Standing
+from tpactl.train.checkpoint import Checkpoints, Saved, Standing
 from tpactl.train.cost import Meter, cpu_threads
 from tpactl.train.device import choose_precision, make_accelerator
 from tpactl.train.events import EventLog, OnEvent, Plan
-from tpactl.train.examples import LeftOut, Split, read_split, unwritable_characters
+from tpactl.train.examples import Split
 from tpactl.train.failures import how_to_go_on
 from tpactl.train.folder import check_place, run_folder, saved_step
 from tpactl.train.loop import Fit, Loop
 from tpactl.train.ranks import Ranks, join
+from tpactl.train.reading import check_data, read_data
 from tpactl.train.recompute import recomputed_blocks
+from tpactl.train.same_training import Identity
 from tpactl.train.save import environment, save_record
 from tpactl.train.schedule import plan_steps
 from tpactl.train.trackers import check_installed, open_tracker
@@ -118,7 +119,9 @@ class _Training:
         self.meter = Meter(ranks.device)
 
     def run(self, on_event: OnEvent | None, on_progress: Progress | None) -> RunRecord:
-        train, dev, notes = self._read(on_progress)
+        train, dev, notes = read_data(
+            self.base, self.dataset, self.config.training.features_mb * 2**20, on_progress
+        )
         self.config = self._resolve(train, dev)
         settings = self.config.training
         torch.manual_seed(settings.seed)
@@ -243,40 +246,6 @@ class _Training:
         seconds = round(self.meter.seconds, 3)
         return Event(kind="note", time_s=seconds, step=step, epoch=0.0, message=message)
 
-    def _read(self, on_progress: Progress | None) -> tuple[Split, Split, list[str]]:
-        limit = self.config.training.features_mb * 2**20
-        train, left_out = read_split(
-            self.base,
-            self.dataset,
-            "train",
-            limit_bytes=limit,
-            drop_unusable=True,
-            on_progress=on_progress,
-        )
-        if not len(train):
-            raise _nothing_to_learn(self.dataset, left_out)
-        dev, _ = read_split(
-            self.base,
-            self.dataset,
-            "dev",
-            limit_bytes=limit,
-            drop_unusable=False,
-            on_progress=on_progress,
-        )
-        if not any(dev.references):
-            raise InputError(
-                f"{self.dataset.folder}/dev.jsonl: the base can write no character of it",
-                "choose a base for this language and script, or correct the transcripts",
-            )
-        notes = left_out.notes()
-        unwritable = unwritable_characters(self.base, self.dataset, "train")
-        if unwritable:
-            notes.append(
-                f"the base cannot write {' '.join(sorted(unwritable)[:20])}: these characters are "
-                "dropped from the transcripts; spell out what they stand for"
-            )
-        return train, dev, notes
-
     def _resolve(self, train: Split, dev: Split) -> RunConfig:
         base_path = Path(self.config.base)
         begun = read_start(self.out)
@@ -329,36 +298,6 @@ class _Training:
             ),
             environment=environment(self.threads, self.config.precision),
         )
-
-
-def check_data(dataset: DataSet) -> None:
-    """Refuse a data set without train or dev, or changed since it was prepared.
-
-    Raises:
-        InputError: a split has no utterances.
-        IntegrityError: its digest is not that of its lines.
-    """
-    rows = {split: dataset.utterances(split) for split in SPLITS}
-    for split in ("train", "dev"):
-        if not rows[split]:
-            raise InputError(
-                f"{dataset.folder}: the {split} split has no utterances; training needs train "
-                "and dev",
-                "prepare more recordings, or more speakers, so that every split gets some",
-            )
-    if digest_of((split, row) for split in SPLITS for row in rows[split]) != dataset.card.digest:
-        raise IntegrityError(
-            f"{dataset.folder}: its .jsonl files are not those that dataset.json describes",
-            "correct the source and prepare it again, so that the run names what it learnt from",
-        )
-
-
-def _nothing_to_learn(dataset: DataSet, left_out: LeftOut) -> InputError:
-    return InputError(
-        f"{dataset.folder}/train.jsonl: no utterance can be learnt from with this base",
-        "choose a base for this language and script, or correct the transcripts",
-        left_out.notes(),
-    )
 
 
 def _forget(*_: object) -> None:
