@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import soundfile
 
 from tpactl.formats.dataset import SAMPLE_RATE
+from tpactl.formats.files import sha256_of
 
 _FULL_SCALE = 32768
 """16-bit samples come back bit for bit: soundfile reads them as value / 32768."""
@@ -25,7 +25,7 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
 
 def digest_samples(samples: np.ndarray) -> str:
     """Return ``sha256:<hex>`` of the samples as 16-bit little-endian integers."""
-    return "sha256:" + hashlib.sha256(to_int16(samples).astype("<i2").tobytes()).hexdigest()
+    return sha256_of(to_int16(samples).astype("<i2").tobytes())
 
 
 def write_flac(path: Path, samples: np.ndarray) -> str:

@@ -105,6 +105,9 @@ class Family:
     """Attributes of the convolution module: its first and its last layer."""
     marks: tuple[str, ...] = ()
     """Further attributes that tell its blocks from a family's with the same names."""
+    front: str | None = None
+    """Module path, inside the model, whose one output enters the first block as (batch, frames,
+    d_model); ``None`` where there is no such module, and then no prefix can be kept."""
     padding_leaks: bool = False
     """Its convolutions do not mask padding, so a batch may hold one length only."""
 

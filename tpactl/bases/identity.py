@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tpactl.errors import BaseError, IntegrityError
-from tpactl.formats.files import canonical_json
+from tpactl.formats.files import canonical_json, sha256_of
 from tpactl.formats.identity import BaseIdentity
 
 # What loading writes, not what the model computes: library versions, paths, and the dtype, which
@@ -104,7 +104,7 @@ def fingerprint(path: Path) -> BaseIdentity:
 
 
 def _digest(value: Any) -> str:
-    return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()
+    return sha256_of(canonical_json(value))
 
 
 def _read_object(path: Path) -> dict[str, Any]:

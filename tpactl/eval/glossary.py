@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tpactl.errors import InputError
 from tpactl.eval.measure import Measure, Scores, tokens
+from tpactl.formats.files import sha256_of
 from tpactl.formats.report import Glossary, Metric, Term, TermResult
 from tpactl.scoring.alignment import align
 from tpactl.scoring.normalise import Normaliser
@@ -58,7 +58,7 @@ def read_terms(path: Path, normaliser: Normaliser) -> TermList:
             else f"{path}: holds no term",
             "give one term a line, with letters or digits",
         )
-    return TermList(path, "sha256:" + hashlib.sha256(content).hexdigest(), terms)
+    return TermList(path, sha256_of(content), terms)
 
 
 def glossary(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Literal
 
 from tpactl.errors import InputError, UsageError
 from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE
-from tpactl.formats.files import read_jsonl
+from tpactl.formats.files import read_jsonl, sha256_of_file
 from tpactl.formats.identity import BaseIdentity
 from tpactl.formats.report import CurvePoint
 from tpactl.formats.run import Event, Run
@@ -81,7 +80,7 @@ def system_of_run(folder: Path, name: str) -> System:
         kind="full" if is_full else "run",
         source=str(folder),
         folder=trained,
-        digest=_model_digest(trained) if is_full else _file_digest(trained / WEIGHTS_FILE),
+        digest=_model_digest(trained) if is_full else sha256_of_file(trained / WEIGHTS_FILE),
         base_ref=record.base_ref,
         base_digest=record.base_digest,
         base_identity=None,
@@ -151,11 +150,6 @@ def _shortest(paths: list[Path]) -> list[str]:
 
 def _tail(path: Path, depth: int) -> str:
     return Path(*path.parts[-depth:]).as_posix()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _model_digest(folder: Path) -> str:

@@ -9,7 +9,6 @@ touched.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,8 @@ from tpactl.formats.files import (
     cannot_write,
     canonical_json,
     read_json,
+    sha256_of,
+    sha256_of_file,
     write_json,
 )
 
@@ -75,7 +76,7 @@ class Parts:
             UsageError: something of that name is there that this flow did not make.
         """
         path = self.folder / name
-        digest = _digest(canonical_json([__version__, made_from]))
+        digest = sha256_of(canonical_json([__version__, made_from]))
         part = self._book.parts.get(name)
         if part is None and (path.exists() or path.is_symlink()):
             raise UsageError(
@@ -95,7 +96,7 @@ class Parts:
 
     def digest(self, name: str) -> str:
         """Return the digest of the part's content."""
-        return _digest(canonical_json(self._book.parts[name].files))
+        return sha256_of(canonical_json(self._book.parts[name].files))
 
     def _note(self, name: str, part: Part) -> None:
         self._book = Book(parts={**self._book.parts, name: part})
@@ -141,15 +142,15 @@ def parts_of(folder: Path, flow: str) -> Iterator[Parts]:
 
 def folder_digest(folder: Path) -> str:
     """Return the digest of a folder's files: their relative paths and their content."""
-    return _digest(canonical_json(_files(folder)))
+    return sha256_of(canonical_json(_files(folder)))
 
 
 def _files(path: Path) -> dict[str, str]:
     """Return the digest of each file of a part; empty where nothing is there."""
     if path.is_file():
-        return {"": _digest_file(path)}
+        return {"": sha256_of_file(path)}
     return {
-        file.relative_to(path).as_posix(): _digest_file(file)
+        file.relative_to(path).as_posix(): sha256_of_file(file)
         for file in sorted(path.rglob("*"))
         if file.is_file()
     }
@@ -160,12 +161,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _digest_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()

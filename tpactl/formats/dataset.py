@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from tpactl.errors import InputError
-from tpactl.formats.files import Record, canonical_json, read_json, read_jsonl
+from tpactl.formats.files import Record, canonical_json, read_json, read_jsonl, sha256_of
 
 SCHEMA_VERSION = 1
 SAMPLE_RATE = 16_000
@@ -98,7 +98,7 @@ def digest_of(utterances: Iterable[tuple[str, Utterance]]) -> str:
         ).hexdigest()
         for split, row in utterances
     )
-    return "sha256:" + hashlib.sha256("\n".join(leaves).encode()).hexdigest()
+    return sha256_of("\n".join(leaves).encode())
 
 
 class DataSet:

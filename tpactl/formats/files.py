@@ -7,6 +7,7 @@ fsync, rename, fsync of the folder). A folder is built beside its place and rena
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -53,6 +54,17 @@ def canonical_json(value: Any) -> bytes:
         allow_nan=False,
         separators=(",", ":"),
     ).encode()
+
+
+def sha256_of(content: bytes) -> str:
+    """Return ``sha256:<hex>``, as every digest of tpactl is written."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return ``sha256:<hex>`` of a file of any size."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -6,14 +6,13 @@ DIR/gate.json                        GateRecord, beside the report.json it judge
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from tpactl.errors import InputError
-from tpactl.formats.files import Record, read_json
+from tpactl.formats.files import Record, read_json, sha256_of_file
 
 SCHEMA_VERSION = 1
 GATE_FILE = "gate.json"
@@ -124,8 +123,7 @@ def input_digests(folder: Path) -> dict[str, str]:
     digests = {}
     for name in JUDGED_FILES:
         try:
-            with (folder / name).open("rb") as file:
-                digests[name] = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+            digests[name] = sha256_of_file(folder / name)
         except OSError as error:
             raise InputError(
                 f"{folder / name}: cannot be read: {error.strerror or error}",

@@ -14,7 +14,6 @@ RUN.unfinished/checkpoints/          formats.checkpoint
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +22,7 @@ from msgspec import Meta
 
 from tpactl.errors import InputError
 from tpactl.formats.adapter import BitFitSettings, IA3Settings, LoRASettings, TPASettings
-from tpactl.formats.files import Record, read_json
+from tpactl.formats.files import Record, read_json, sha256_of
 
 SCHEMA_VERSION = 1
 
@@ -216,7 +215,7 @@ def text_digest(text: str) -> str:
     True
     """
     words = re.findall(r"[\w']+", text.casefold())
-    return "sha256:" + hashlib.sha256(" ".join(words).encode()).hexdigest()
+    return sha256_of(" ".join(words).encode())
 
 
 class Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import msgspec
 import yaml
 
 from tpactl.errors import UsageError
+from tpactl.formats.files import sha256_of
 from tpactl.formats.gate import Policy, PolicyUsed
 
 _EXPLAINED = "tpactl init writes a policy.yaml that explains every rule"
@@ -42,7 +42,7 @@ def read_policy(path: Path) -> PolicyUsed:
     policy = msgspec.convert(tree, Policy)
     if all(value is None for value in msgspec.structs.astuple(policy)):
         raise UsageError(f"{path}: every rule is null, so nothing is asked", _EXPLAINED)
-    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    digest = sha256_of(content)
     return PolicyUsed(file=path.name, digest=digest, content=policy)
 
 

@@ -9,13 +9,12 @@ Source: OCI image-spec v1.1 (image-layout.md, manifest.md), CNCF ModelPack model
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE
-from tpactl.formats.files import canonical_json
+from tpactl.formats.files import canonical_json, sha256_of
 from tpactl.formats.gate import GATE_FILE
 from tpactl.formats.package import (
     CANARY_FILE,
@@ -61,7 +60,7 @@ class Blob:
 
 def blob_of(content: bytes) -> Blob:
     """Return digest and size of ``content``."""
-    return Blob("sha256:" + hashlib.sha256(content).hexdigest(), len(content))
+    return Blob(sha256_of(content), len(content))
 
 
 def model_config(record: PackageRecord, parts: Mapping[str, Blob]) -> bytes:

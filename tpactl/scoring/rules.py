@@ -6,7 +6,6 @@ can never look alike, whatever the file is called.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tpactl.errors import InputError
-from tpactl.formats.files import canonical_json
+from tpactl.formats.files import canonical_json, sha256_of
 from tpactl.formats.rules import Replacement, Rules
 
 
@@ -47,7 +46,7 @@ def read_rules(path: Path) -> tuple[str, str, Callable[[str], str]]:
             "correct their patterns",
             faults,
         )
-    version = "sha256:" + hashlib.sha256(canonical_json(rules)).hexdigest()
+    version = sha256_of(canonical_json(rules))
     return rules.name or path.stem, version, _function(rules)
 
 

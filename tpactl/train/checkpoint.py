@@ -5,7 +5,6 @@ The format is in ``formats.checkpoint``. Nothing here is pickled.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from tpactl.formats.checkpoint import (
 from tpactl.formats.files import (
     BUILDING_PREFIX,
     read_json,
+    sha256_of,
     whole_folder,
     write_bytes,
     write_json,
@@ -142,7 +142,7 @@ class Checkpoints:
             config=self._identity.config,
             base_digest=self._identity.base_digest,
             data_digest=self._identity.data_digest,
-            digests={f"{part}.safetensors": _digest(bytes_) for part, bytes_ in content.items()},
+            digests={f"{part}.safetensors": sha256_of(bytes_) for part, bytes_ in content.items()},
         )
         place = self._run / FOLDER / name(standing.step)
         with whole_folder(place, replace=True) as building:
@@ -195,7 +195,7 @@ def read(folder: Path) -> Saved:
         file = f"{part}.safetensors"
         try:
             content = (folder / file).read_bytes()
-            intact = _digest(content) == record.digests.get(file)
+            intact = sha256_of(content) == record.digests.get(file)
             tensors[part] = parse_safetensors(content) if intact else {}
         except (OSError, SafetensorError):
             intact = False
@@ -241,7 +241,3 @@ def restore_generators(states: dict[str, Tensor]) -> None:
     for index in range(here):
         if f"cuda:{index}" in states:
             torch.cuda.set_rng_state(states[f"cuda:{index}"], index)
-
-
-def _digest(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()

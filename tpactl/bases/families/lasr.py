@@ -31,5 +31,6 @@ FAMILY = Family(
     activation="activation",
     projections=("q_proj", "k_proj", "v_proj", "o_proj"),
     output_lengths=subsampled_lengths,
+    front="encoder.subsampler",
     marks=("feed_forward_residual_weights",),
 )

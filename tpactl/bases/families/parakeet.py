@@ -26,4 +26,5 @@ FAMILY = Family(
     activation="activation",
     projections=("q_proj", "k_proj", "v_proj", "o_proj"),
     output_lengths=subsampled_lengths,
+    front="encoder.subsampling",
 )
