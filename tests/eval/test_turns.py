@@ -4,10 +4,11 @@ import torch
 
 from tests.models import FAMILIES, tiny_base
 from tpactl.adapters.attach import activate, attach
+from tpactl.adapters.prefix import lowest_block
 from tpactl.bases.load import load_base
 from tpactl.bases.recognise import recognise_features
 from tpactl.eval import turns as turns_file
-from tpactl.eval.turns import Turns, lowest_block
+from tpactl.eval.turns import Turns
 from tpactl.formats.adapter import BitFitSettings, TPASettings
 
 

@@ -8,7 +8,6 @@ tests compare the two.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,20 +15,11 @@ from torch import Tensor, nn
 
 from tpactl.adapters.adapter import Adapter
 from tpactl.adapters.bottleneck import ParallelBottleneck
+from tpactl.adapters.prefix import Hidden
 from tpactl.bases.base import Base, Features
 from tpactl.bases.fast.feed_forward import Bottleneck
 from tpactl.bases.fast.parakeet import FastParakeetBlock
 from tpactl.formats.adapter import Shape
-
-
-@dataclass(frozen=True)
-class Hidden:
-    """A batch between the frozen prefix and the trained blocks."""
-
-    frames: Tensor
-    """(batch, frames, d_model)."""
-    lengths: Tensor
-    """(batch,) valid frames, on the CPU."""
 
 
 def applies(base: Base, adapter: Adapter) -> bool:

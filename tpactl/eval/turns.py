@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from tpactl.adapters.adapter import Adapter
 from tpactl.adapters.attach import activate
+from tpactl.adapters.prefix import lowest_block, standing_aside
 from tpactl.bases.base import SAMPLE_RATE, Base, Features
 from tpactl.eval.memory import PeakMemory
 
@@ -141,9 +142,9 @@ class Turns:
     def _standing_aside(self, cut: int, kept: _Kept) -> Iterator[None]:
         with ExitStack() as stack:
             for module, out in kept.fronts.items():
-                stack.enter_context(_returning(module, out))
+                stack.enter_context(standing_aside(module, out))
             for block in self.base.blocks[:cut]:
-                stack.enter_context(_returning(block.module, kept.blocks[cut]))
+                stack.enter_context(standing_aside(block.module, kept.blocks[cut]))
             yield
 
     @torch.inference_mode()
@@ -171,23 +172,6 @@ class Turns:
         if self.base.device.type == "cuda":
             torch.cuda.synchronize(self.base.device)
         return time.perf_counter()
-
-
-def lowest_block(adapter: Adapter) -> int:
-    """Return the number of blocks below everything that ``adapter`` changes but the head.
-
-    A part of it that stands in no block and is not the head counts as below all of them.
-    """
-    base = adapter.base
-    paths = [str(part.path) for part in (*adapter.parts, *adapter.decoder)]
-    return min((_block_of(path, base) for path in paths), default=len(base.blocks))
-
-
-def _block_of(path: str, base: Base) -> int:
-    if path == base.head_path:
-        return len(base.blocks)
-    inside = (n for n, b in enumerate(base.blocks) if f"{path}.".startswith(f"{b.path}."))
-    return next(inside, 0)
 
 
 def _modules_before(base: Base) -> list[nn.Module]:
@@ -219,16 +203,6 @@ def _modules_before(base: Base) -> list[nn.Module]:
 def _inside(name: str, others: set[str]) -> bool:
     parts = name.split(".")
     return any(".".join(parts[:depth]) in others for depth in range(1, len(parts)))
-
-
-@contextmanager
-def _returning(module: nn.Module, out: Any) -> Iterator[None]:
-    """Let ``module`` return ``out`` for a while, whatever it is given."""
-    module.forward = lambda *args, **kwargs: out
-    try:
-        yield
-    finally:
-        del module.forward
 
 
 def _equal(first: Tensor, second: Tensor, lengths: Tensor) -> bool:

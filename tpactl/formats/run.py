@@ -77,6 +77,15 @@ class TrainingSettings(Record, kw_only=True):
     """The base's own dropout while training; BatchNorm stays frozen in any case."""
     features_mb: Annotated[int, Meta(ge=0)] = 2048
     """Memory for features kept between epochs; beyond it they are computed again."""
+    cached_prefix: bool = False
+    """Compute the blocks below the lowest trained one once for each utterance, keep what leaves
+    them on disk, and train on the blocks above alone."""
+    cached_copies: Count | None = None
+    """Augmented copies of each utterance in the cached prefix, taken in turn by the epochs."""
+    cache_gb: Positive = 50.0
+    """Most that a cached prefix may take on disk."""
+    cache_dir: str | None = None
+    """Where cached prefixes lie; ``None`` is ``prefix/`` in the data set's folder."""
     checkpoint_minutes: Positive = 10.0
     """Most minutes of work that a killed training loses; it is also saved at each measurement."""
     keep_checkpoints: Count = 2

@@ -24,6 +24,7 @@ from tpactl.train.dev import Score, measure
 from tpactl.train.examples import Split
 from tpactl.train.memory import MemoryUse, is_out_of_memory
 from tpactl.train.optimizer import adamw
+from tpactl.train.prefix_cache import CachedPrefix
 from tpactl.train.ranks import Ranks
 from tpactl.train.schedule import Schedule
 from tpactl.train.trained import State, Trained
@@ -78,6 +79,7 @@ class Loop:
         meter: the clock.
         emit: told of every event.
         save: writes a checkpoint.
+        cached: the frozen blocks' outputs, where they are not computed in each step.
     """
 
     base: Base
@@ -92,6 +94,7 @@ class Loop:
     meter: Meter
     emit: Callable[[Event], None]
     save: Callable[[Standing, State, torch.optim.Optimizer], None]
+    cached: CachedPrefix | None = None
     _unread: list[tuple[Event, Tensor, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -252,6 +255,8 @@ class Loop:
 
     def _inputs(self, step: int, epoch: int, batch: Batch) -> Features:
         """Return what the model reads of ``batch`` in this step, augmented, on the CPU."""
+        if self.cached is not None:
+            return self.cached.inputs(batch, epoch)
         speeds = None
         if self.settings.speed_perturbation:
             drawn = draw_speeds(len(self.train), seed=self.settings.seed, epoch=epoch)
@@ -273,7 +278,7 @@ class Loop:
             inputs = Features(inputs.inputs.pin_memory(), inputs.lengths)
         labels, label_lengths = self.train.labels(batch)
         with self.accelerator.autocast():
-            logits, lengths = self.base.logits(inputs)
+            logits, lengths = (self.cached or self.base).logits(inputs)
         return ctc_loss(logits, lengths, labels, label_lengths, self.base.blank_id, num_labels)
 
     def _measure(self) -> Score:

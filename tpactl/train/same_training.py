@@ -16,6 +16,8 @@ MAY_CHANGE = {
     "training.accumulate",
     "training.activation_checkpointing",
     "training.features_mb",
+    "training.cache_gb",
+    "training.cache_dir",
     "training.checkpoint_minutes",
     "training.keep_checkpoints",
     "training.log_to",

@@ -37,6 +37,7 @@ from tpactl.train.examples import Split
 from tpactl.train.failures import how_to_go_on
 from tpactl.train.folder import check_place, run_folder, saved_step
 from tpactl.train.loop import Fit, Loop
+from tpactl.train.prefix_cache import cached_prefix
 from tpactl.train.ranks import Ranks, join
 from tpactl.train.reading import check_data, read_data
 from tpactl.train.recompute import recomputed_blocks
@@ -152,6 +153,22 @@ class _Training:
                 for note in [] if saved else notes:
                     emit(self._note(note, 0))
             stack.enter_context(recomputed_blocks(self.base, settings.activation_checkpointing))
+            precision = choose_precision(self.ranks.device, self.config.precision)
+            accelerator = make_accelerator(self.ranks.device, precision)
+            cached = None
+            if settings.cached_prefix:
+                cached = cached_prefix(
+                    self.base,
+                    trained.adapter,
+                    self.dataset,
+                    train,
+                    settings,
+                    precision=precision,
+                    autocast=accelerator.autocast,
+                    ranks=self.ranks,
+                    note=lambda message: emit(self._note(message, 0)),
+                    on_progress=on_progress,
+                )
             loop = Loop(
                 base=self.base,
                 trained=trained,
@@ -160,13 +177,12 @@ class _Training:
                 settings=settings,
                 course=course,
                 schedule=schedule,
-                accelerator=make_accelerator(
-                    self.ranks.device, choose_precision(self.ranks.device, self.config.precision)
-                ),
+                accelerator=accelerator,
                 ranks=self.ranks,
                 meter=self.meter,
                 emit=emit,
                 save=save,
+                cached=cached,
             )
             try:
                 fit = loop.run(saved)

@@ -32,6 +32,10 @@ class Trained(Protocol):
     num_parameters: int
     """All trained, head included."""
 
+    @property
+    def adapter(self) -> Adapter | None:
+        """Return the adapter that is trained; ``None`` where that is the whole model."""
+
     def body(self) -> list[nn.Parameter]:
         """Return the trained parameters outside the decoder."""
 
@@ -120,6 +124,7 @@ class WholeModel:
         self._base = base
         self._dropout = dropout
         base.model.requires_grad_(True)
+        self.adapter = None
         self.adapter_parameters = 0
         self.head_parameters = sum(p.numel() for p in base.head.parameters())
         self.num_parameters = base.num_parameters

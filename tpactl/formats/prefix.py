@@ -1,0 +1,50 @@
+"""The cached prefix: what leaves the frozen lower part of a base, for every training utterance.
+
+PREFIX/<digest>/index.json           PrefixIndex: what it was made of, and where each utterance lies
+PREFIX/<digest>/frames.bf16          bfloat16, little-endian, (frames, d_model) in a row
+
+The folder's name is the digest of everything its content depends on, so another base, other audio,
+another augmentation or another cut is another folder.
+"""
+
+from __future__ import annotations
+
+from tpactl.formats.files import Record, canonical_json, sha256_of
+
+SCHEMA_VERSION = 1
+INDEX_FILE = "index.json"
+FRAMES_FILE = "frames.bf16"
+
+
+class PrefixKey(Record, kw_only=True):
+    """Everything the frames depend on."""
+
+    schema_version: int = SCHEMA_VERSION
+    base_digest: str
+    data_digest: str
+    audio_files: str
+    """Digest of the training utterances' ids, file sizes and times of change."""
+    num_blocks: int
+    """Blocks of the base that belong to the prefix."""
+    precision: str
+    copies: int
+    """Augmented copies of each utterance."""
+    spec_augment: bool
+    speed_perturbation: bool
+    seed: int
+
+    @property
+    def digest(self) -> str:
+        """Return ``sha256:<hex>``."""
+        return sha256_of(canonical_json(self))
+
+
+class PrefixIndex(Record, kw_only=True):
+    """Where the frames of each copy of each utterance lie."""
+
+    key: PrefixKey
+    d_model: int
+    starts: list[list[int]]
+    """(copies, utterances): the first row of each."""
+    lengths: list[list[int]]
+    """(copies, utterances): its rows."""

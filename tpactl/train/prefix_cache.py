@@ -1,0 +1,329 @@
+"""The frozen prefix of every training utterance, computed once and read from disk in each step.
+
+Training then runs only the blocks from the lowest one that is trained. Augmentation has to happen
+before the prefix, so each utterance has a number of augmented copies, which the epochs take in
+turn.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tpactl.adapters.adapter import Adapter
+from tpactl.adapters.prefix import Hidden, NoPrefixError, Prefix
+from tpactl.bases.base import Base, Features
+from tpactl.bases.recognise import plan_batches
+from tpactl.errors import InputError, MachineError, UsageError
+from tpactl.formats.dataset import DataSet
+from tpactl.formats.files import canonical_json, read_json, sha256_of, whole_folder, write_json
+from tpactl.formats.prefix import FRAMES_FILE, INDEX_FILE, PrefixIndex, PrefixKey
+from tpactl.formats.progress import Progress
+from tpactl.formats.run import TrainingSettings
+from tpactl.train.augment import draw_speeds, spec_augment
+from tpactl.train.examples import Split
+from tpactl.train.ranks import Ranks
+
+BATCH_S = 120.0
+"""Seconds of audio computed at once, padding included."""
+
+
+class Cut(Protocol):
+    """A base in two halves; ``adapters.prefix.Prefix`` is one."""
+
+    num_blocks: int
+    """Blocks of the lower half."""
+
+    def compute(self, features: Features) -> Hidden:
+        """Return what leaves the lower half."""
+
+    def logits(self, hidden: Hidden) -> tuple[Tensor, Tensor]:
+        """Return (batch, frames, vocabulary) logits and their lengths, by the upper half."""
+
+
+@dataclass(frozen=True)
+class CachedPrefix:
+    """What a step computes, and what it reads, where the lower half is cached."""
+
+    cut: Cut
+    cache: PrefixCache
+
+    def inputs(self, batch: Sequence[int], epoch: int) -> Features:
+        """Return what enters the upper half, on the CPU, with the lengths after subsampling."""
+        hidden = self.cache.read(batch, epoch)
+        return Features(hidden.frames, hidden.lengths)
+
+    def logits(self, inputs: Features) -> tuple[Tensor, Tensor]:
+        """Return logits and lengths of what ``inputs`` returned, or of some rows of it."""
+        return self.cut.logits(Hidden(inputs.inputs, inputs.lengths))
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a cache will hold."""
+
+    frames: int
+    bytes: int
+
+    def __str__(self) -> str:
+        """Return it in gigabytes."""
+        return f"{self.bytes / 1e9:.2g} GB"
+
+
+def augmented_copies(settings: TrainingSettings) -> int:
+    """Return how many copies of each utterance are kept.
+
+    Raises:
+        UsageError: new augmentation in every step was asked for, which no cache can hold.
+    """
+    if not (settings.spec_augment or settings.speed_perturbation):
+        return 1
+    if settings.cached_copies is None:
+        raise UsageError(
+            "training.cached_prefix keeps what leaves the frozen blocks, but spec_augment and "
+            "speed_perturbation change the input anew in every step",
+            "set training.cached_copies=4 to keep so many augmented copies of each utterance, or "
+            "training.spec_augment=false and training.speed_perturbation=false",
+        )
+    return settings.cached_copies
+
+
+def make_key(
+    *,
+    base_digest: str,
+    data_digest: str,
+    train: Split,
+    cut: Cut,
+    precision: str,
+    settings: TrainingSettings,
+) -> PrefixKey:
+    """Return what the frames of ``train`` depend on.
+
+    Raises:
+        UsageError: as ``augmented_copies``.
+        InputError: audio is missing.
+    """
+    files = []
+    for example in train.examples:
+        try:
+            state = example.path.stat()
+        except OSError as error:
+            raise InputError(
+                f"{example.path}: cannot be read: {error.strerror or error}",
+                "prepare the data set again",
+            ) from error
+        files.append([example.id, state.st_size, state.st_mtime_ns])
+    return PrefixKey(
+        base_digest=base_digest,
+        data_digest=data_digest,
+        audio_files=sha256_of(canonical_json(files)),
+        num_blocks=cut.num_blocks,
+        precision=precision,
+        copies=augmented_copies(settings),
+        spec_augment=bool(settings.spec_augment),
+        speed_perturbation=bool(settings.speed_perturbation),
+        seed=settings.seed,
+    )
+
+
+class PrefixCache:
+    """A cache on disk, memory-mapped.
+
+    Args:
+        folder: what ``build`` wrote.
+        key: what it must have been made of.
+
+    Raises:
+        InputError: it is of something else, or cut off.
+    """
+
+    def __init__(self, folder: Path, key: PrefixKey) -> None:
+        index = read_json(folder / INDEX_FILE, PrefixIndex)
+        frames = folder / FRAMES_FILE
+        rows = sum(map(sum, index.lengths))
+        if index.key != key or frames.stat().st_size != rows * index.d_model * 2:
+            raise InputError(
+                f"{folder} is not the cached prefix of this training", "delete it and train again"
+            )
+        self._index = index
+        self._rows = np.memmap(frames, dtype="<i2", mode="r", shape=(rows, index.d_model))
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk."""
+        return int(self._rows.nbytes)
+
+    def read(self, batch: Sequence[int], epoch: int) -> Hidden:
+        """Return the utterances of ``batch`` as ``epoch`` hears them, zero-padded, in bfloat16."""
+        copy = epoch % self._index.key.copies
+        starts, lengths = self._index.starts[copy], self._index.lengths[copy]
+        # A copy: what a tensor shares with a read-only file must not be written to.
+        rows = [np.array(self._rows[starts[i] : starts[i] + lengths[i]]) for i in batch]
+        frames = [torch.from_numpy(row).view(torch.bfloat16) for row in rows]
+        return Hidden(
+            nn.utils.rnn.pad_sequence(frames, batch_first=True),
+            torch.tensor([lengths[i] for i in batch]),
+        )
+
+
+def expected_size(base: Base, train: Split, copies: int) -> Size:
+    """Return the size of a cache before any of it is computed; speed copies even out."""
+    first = train.features([0])[0]
+    per_second = len(first) / train.durations[0]
+    inputs = torch.tensor([round(s * per_second) for s in train.durations])
+    frames = int(base.output_lengths(inputs).sum()) * copies
+    return Size(frames, frames * base.d_model * 2)
+
+
+def check_size(size: Size, place: Path, limit_gb: float) -> None:
+    """Refuse a cache that is larger than allowed, or than the disk has room for.
+
+    Raises:
+        UsageError: over the limit.
+        MachineError: over what is free.
+    """
+    if size.bytes > limit_gb * 1e9:
+        raise UsageError(
+            f"the cached prefix would take {size}; training.cache_gb allows {limit_gb:g}",
+            f"set training.cache_gb={size.bytes / 1e9 * 1.1:.2g}, or fewer training.cached_copies",
+        )
+    existing = next(folder for folder in (place, *place.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if size.bytes > free:
+        raise MachineError(
+            f"the cached prefix would take {size}; {place} has {free / 1e9:.2g} GB free",
+            "free disk space, set training.cache_dir to another disk, or fewer "
+            "training.cached_copies",
+        )
+
+
+def build(
+    folder: Path,
+    key: PrefixKey,
+    base: Base,
+    cut: Cut,
+    train: Split,
+    *,
+    autocast: AbstractContextManager[None],
+    on_progress: Progress | None = None,
+) -> None:
+    """Compute the frames of every copy of ``train`` and write ``folder``, whole or not at all.
+
+    Raises:
+        MachineError: the disk is full.
+    """
+    batches = plan_batches(train.durations, BATCH_S, one_length=False)
+    count = len(train)
+    starts = [[0] * count for _ in range(key.copies)]
+    lengths = [[0] * count for _ in range(key.copies)]
+    rows = 0
+    with whole_folder(folder) as building, (building / FRAMES_FILE).open("wb") as file, autocast:
+        for copy in range(key.copies):
+            done = 0
+            for batch in batches:
+                hidden = cut.compute(_heard(base, train, batch, key, copy))
+                kept = hidden.frames.to(torch.bfloat16).cpu()
+                for row, index in enumerate(batch):
+                    length = int(hidden.lengths[row])
+                    file.write(kept[row, :length].contiguous().view(torch.int16).numpy().tobytes())
+                    starts[copy][index], lengths[copy][index] = rows, length
+                    rows += length
+                done += len(batch)
+                if on_progress is not None:
+                    on_progress("cache the frozen blocks", copy * count + done, key.copies * count)
+        index_record = PrefixIndex(key=key, d_model=base.d_model, starts=starts, lengths=lengths)
+        write_json(building / INDEX_FILE, index_record)
+
+
+def _heard(base: Base, train: Split, batch: Sequence[int], key: PrefixKey, copy: int) -> Features:
+    """Return what the base hears of ``batch`` in one augmented copy."""
+    speeds = None
+    if key.speed_perturbation:
+        drawn = draw_speeds(len(train), seed=key.seed, epoch=copy)
+        speeds = [drawn[i] for i in batch]
+    rows = train.features(batch, speeds)
+    if key.spec_augment and rows[0].dim() == 2:
+        rows = [_masked(row, key.seed, copy, i) for row, i in zip(rows, batch, strict=True)]
+    return base.collate(rows)
+
+
+def _masked(row: Tensor, seed: int, copy: int, index: int) -> Tensor:
+    # By utterance, so that the masks do not depend on how the batches were cut.
+    generator = torch.Generator().manual_seed((seed * 1_009 + copy) * 1_000_003 + index)
+    return spec_augment(row[None], torch.tensor([len(row)]), generator)[0]
+
+
+def cached_prefix(
+    base: Base,
+    adapter: Adapter | None,
+    data: DataSet,
+    train: Split,
+    settings: TrainingSettings,
+    *,
+    precision: str,
+    autocast: Callable[[], AbstractContextManager[None]],
+    ranks: Ranks,
+    note: Callable[[str], None],
+    on_progress: Progress | None = None,
+) -> CachedPrefix:
+    """Return the cached prefix of a training, computed now where the disk has none.
+
+    Args:
+        base: with ``adapter`` active.
+        adapter: what is trained; ``None`` where that is the whole model.
+        data: whose ``train`` is learnt from.
+        train: what is learnt from.
+        settings: fully resolved.
+        precision: of the activations.
+        autocast: makes the context in which a step computes.
+        ranks: the processes that train together; the first writes, all read.
+        note: told of the size before anything is written.
+        on_progress: told how the computation goes.
+
+    Raises:
+        UsageError: nothing below what is trained stays the same, or a limit.
+        MachineError: the disk has no room.
+    """
+    cut = _cut(base, adapter)
+    key = make_key(
+        base_digest=base.identity.digest,
+        data_digest=data.card.digest,
+        train=train,
+        cut=cut,
+        precision=precision,
+        settings=settings,
+    )
+    place = data.folder / "prefix" if settings.cache_dir is None else Path(settings.cache_dir)
+    folder = place / key.digest.removeprefix("sha256:")[:24]
+    copies = f"{key.copies} {'copy' if key.copies == 1 else 'copies'}"
+    what = f"the cached prefix ({cut.num_blocks} of {len(base.blocks)} blocks, {copies})"
+    if ranks.is_first and not folder.exists():
+        size = expected_size(base, train, key.copies)
+        check_size(size, place, settings.cache_gb)
+        note(f"{what} takes {size} in {folder}")
+        build(folder, key, base, cut, train, autocast=autocast(), on_progress=on_progress)
+    elif ranks.is_first:
+        note(f"{what} in {folder} is used again")
+    ranks.wait()
+    return CachedPrefix(cut, PrefixCache(folder, key))
+
+
+def _cut(base: Base, adapter: Adapter | None) -> Prefix:
+    reason = "the method full trains every block"
+    if adapter is not None:
+        try:
+            return Prefix(base, adapter)
+        except NoPrefixError as error:
+            reason = str(error)
+    raise UsageError(
+        f"training.cached_prefix is true, but nothing stays the same in each step: {reason}",
+        "set training.cached_prefix=false",
+    )
