@@ -6,17 +6,16 @@ nothing of its own; the mark keeps the two families apart.
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from torch import Tensor, nn
 
 from tpactl.bases.blocks import Family
+from tpactl.bases.families import parakeet
 
 
 def subsampled_lengths(model: nn.Module, num_frames: Tensor) -> Tensor:
     """Return how many logit frames ``num_frames`` feature frames become; both (batch,)."""
     # Two unpadded convolutions: below 13 frames nothing is left, and the formula goes negative.
-    return cast(Any, model)._get_subsampling_output_length(num_frames).long().clamp(min=0)
+    return parakeet.subsampled_lengths(model, num_frames).clamp(min=0)
 
 
 FAMILY = Family(
