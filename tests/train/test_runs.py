@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import types
 
 import pytest
@@ -128,6 +129,8 @@ def test_tensorboard_gets_every_figure_once_also_after_a_kill(taught, accent, tm
     if child == 0:
         train(accent, config, tmp_path / "run", on_event=stop)
     os.waitpid(child, 0)
+    # TensorBoard reads its files by name, which is the second they were begun in.
+    time.sleep(1.1)
     train(accent, config, tmp_path / "run", resume=True)
     told = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     told.Reload()
