@@ -124,3 +124,26 @@ def test_every_speaker_better_is_as_sure_as_the_resamples_allow():
     paired = paired_bootstrap(first, second, resamples=1000)
     assert paired.probability_of_improvement == 1.0
     assert 0 < paired.p_value < 0.01
+
+
+def test_a_difference_that_never_varies_is_no_division_by_zero():
+    right = [Counts(hits=4, substitutions=0, deletions=0, insertions=0)] * 6
+    wrong = [Counts(hits=2, substitutions=2, deletions=0, insertions=0)] * 6
+    result = paired_bootstrap(right, wrong, [f"s{n}" for n in range(6)])
+    assert result.difference == -0.5
+    assert result.p_value is not None
+    assert result.p_value < 0.1
+
+
+def test_the_p_value_goes_on_beyond_the_resamples():
+    errors = [(5, 17), (6, 18), (4, 16), (5, 18), (6, 16), (5, 17), (4, 18), (6, 17)]
+    first, second = (
+        [
+            Counts(hits=20 - pair[k], substitutions=pair[k], deletions=0, insertions=0)
+            for pair in errors
+        ]
+        for k in (0, 1)
+    )
+    result = paired_bootstrap(first, second, [f"s{n}" for n in range(8)])
+    assert result.p_value is not None
+    assert result.p_value < 0.001

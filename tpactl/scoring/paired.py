@@ -101,9 +101,10 @@ def _p_value(drawn: Floats, gaps: Floats, lengths: Floats) -> float:
     room = 1 + skew * place
     # Past the pole no finite reach reads 0: as sure as the resamples allow.
     reach = abs(place / room - bias) if room > 0 else abs(NormalDist().inv_cdf(least))
-    if below in (0.0, 1.0):
+    spread = float(drawn.std())
+    if below in (0.0, 1.0) and spread > 0:
         # No resample reaches 0: how far beyond them it lies, the normal that fits them tells.
-        reach = max(reach, abs(float(drawn.mean()) / float(drawn.std())))
+        reach = max(reach, abs(float(drawn.mean())) / spread)
     freedom = degrees_of_freedom(lengths)
     tail = float(stdtr(freedom, -reach / expansion(lengths)))
     return min(1.0, max(2 * tail, least))
