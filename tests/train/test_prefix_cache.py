@@ -128,3 +128,11 @@ def test_epochs_take_the_augmented_copies_in_turn(taught, data, tmp_path):
     index = json.loads((data / "prefix" / name / "index.json").read_text())
     assert [len(copy) for copy in index["starts"]] == [24, 24, 24]
     assert index["lengths"][0] == index["lengths"][1]
+
+
+def test_blocks_that_stand_aside_may_also_be_computed_twice(taught, data, tmp_path):
+    train(data, quick(taught, *CACHED), tmp_path / "plain")
+    twice = (*CACHED, "training.activation_checkpointing=true")
+    train(data, quick(taught, *twice), tmp_path / "twice")
+    one, two = weights(tmp_path / "plain"), weights(tmp_path / "twice")
+    assert all(torch.equal(one[key], two[key]) for key in one)

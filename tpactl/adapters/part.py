@@ -57,15 +57,20 @@ class Part(nn.Module):
 
 
 class Instead:
-    """Has ``module`` compute ``forward`` in place of its own, until removed.
+    """Has ``module`` compute ``forward`` in place of what it computed before, until removed.
 
     An attribute of the instance, so that the module keeps its place, its tensors and its hooks.
+    Several may lie upon each other; the last is removed first.
     """
 
     def __init__(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         self._module = module
+        self._before: Callable[..., Any] | None = module.__dict__.get("forward")
         module.__dict__["forward"] = forward
 
     def remove(self) -> None:
-        """Let the module compute its own again."""
-        self._module.__dict__.pop("forward", None)
+        """Let the module compute what it did before."""
+        if self._before is None:
+            self._module.__dict__.pop("forward", None)
+        else:
+            self._module.__dict__["forward"] = self._before

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tpactl.adapters.adapter import Adapter
+from tpactl.adapters.part import Instead
 from tpactl.bases.base import Base, Features
 
 _LONGEST = 1 << 16
@@ -126,8 +127,8 @@ def _block_of(path: str, base: Base) -> int | None:
 @contextmanager
 def standing_aside(module: nn.Module, out: Any) -> Iterator[None]:
     """Let ``module`` return ``out`` for a while, whatever it is given."""
-    module.forward = lambda *args, **kwargs: out
+    instead = Instead(module, lambda *args, **kwargs: out)
     try:
         yield
     finally:
-        del module.forward
+        instead.remove()

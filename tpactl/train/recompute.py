@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from tpactl.adapters.part import Instead
 from tpactl.bases.base import Base
 
 
@@ -29,13 +30,12 @@ def recomputed_blocks(base: Base, wanted: bool) -> Iterator[None]:
         wanted: nothing changes where it is false.
     """
     modules = [block.module for block in base.blocks] if wanted else []
-    for module in modules:
-        module.forward = _recomputed(module.forward)
+    instead = [Instead(module, _recomputed(module.forward)) for module in modules]
     try:
         yield
     finally:
-        for module in modules:
-            del module.forward
+        for replaced in instead:
+            replaced.remove()
 
 
 def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
