@@ -185,7 +185,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         os.umask(umask)
         building.chmod(0o777 & ~umask)
         yield building
-        _exchange(building, path)
+        put_in_place(building, path)
     except OSError as error:
         # Only what the disk refused; another OSError of the block keeps its own meaning.
         if is_refusal_of_disk(error):
@@ -195,14 +195,15 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _exchange(building: Path, path: Path) -> None:
-    """Put ``building`` in the place of ``path``, which stays where that does not succeed.
+def put_in_place(building: Path, path: Path) -> None:
+    """Rename the folder ``building`` to ``path``; what is there stays where that does not succeed.
 
     A crash between the two renames leaves the old folder whole, under a name that no rerun deletes.
     """
     retired = None
     if path.exists():
-        retired = path.with_name(f".replaced-{path.name}-{building.name[len(BUILDING_PREFIX) :]}")
+        retired = Path(tempfile.mkdtemp(prefix=f".replaced-{path.name}-", dir=path.parent))
+        retired.rmdir()
         path.rename(retired)
     try:
         building.rename(path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from tpactl.errors import InputError
 from tpactl.formats import checkpoint
-from tpactl.formats.files import BUILDING_PREFIX, cannot_write, is_refusal_of_disk, sync_folder
+from tpactl.formats.files import cannot_write, is_refusal_of_disk, put_in_place
 from tpactl.formats.run import START, unfinished
 
 _LOCK = ".lock"
@@ -113,19 +112,11 @@ def saved_step(out: Path) -> int | None:
 
 
 def _publish(folder: Path, out: Path) -> None:
-    retired = None
-    if out.exists():
-        retired = Path(tempfile.mkdtemp(prefix=BUILDING_PREFIX, dir=out.parent))
-        retired.rmdir()
-        out.rename(retired)
-    folder.rename(out)
-    sync_folder(out.parent)
+    put_in_place(folder, out)
     # Only now: until here a crash could still be resumed.
     shutil.rmtree(out / checkpoint.FOLDER, ignore_errors=True)
     for name in (START, _LOCK):
         (out / name).unlink(missing_ok=True)
-    if retired is not None:
-        shutil.rmtree(retired)
 
 
 def _empty(folder: Path) -> None:
