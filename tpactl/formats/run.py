@@ -22,7 +22,7 @@ from msgspec import Meta
 
 from tpactl.errors import InputError
 from tpactl.formats.adapter import BitFitSettings, IA3Settings, LoRASettings, TPASettings
-from tpactl.formats.files import Record, read_json, sha256_of
+from tpactl.formats.files import Record, read_json, sha256_of, to_builtins
 
 SCHEMA_VERSION = 1
 
@@ -201,6 +201,17 @@ class Start(Record, kw_only=True):
     environment: dict[str, str]
 
 
+def dotted(config: RunConfig) -> dict[str, Any]:
+    """Return every setting under its key as ``--set`` takes it, such as ``training.seed``."""
+    flat: dict[str, Any] = {}
+    for key, value in to_builtins(config).items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{inner}": setting for inner, setting in value.items()})
+        else:
+            flat[key] = value
+    return flat
+
+
 def unfinished(out: Path) -> Path:
     """Return where a run is built that will be called ``out`` when it is whole."""
     named = out if out.name not in ("", "..") else out.resolve()
@@ -258,8 +269,6 @@ class Run:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values."""
-        from tpactl.formats.files import to_builtins
-
         return to_builtins(self.record)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from tpactl.errors import InputError
-from tpactl.formats.files import read_json, to_builtins
-from tpactl.formats.run import START, Event, Run, RunConfig, RunRecord, Start, unfinished
+from tpactl.formats.files import read_json
+from tpactl.formats.run import START, Event, Run, RunConfig, RunRecord, Start, dotted, unfinished
 from tpactl.train.events import EVENTS_FILE
 
 Curve = tuple[list[float], list[float]]
@@ -126,20 +126,10 @@ def read(folder: Path) -> History:
 
 def differing_settings(histories: list[History]) -> dict[str, list[Any]]:
     """Return the settings that are not the same in all, under dotted keys, one value for each."""
-    flat = [_flat(to_builtins(history.config)) for history in histories]
+    flat = [dotted(history.config) for history in histories]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     rows = {key: [settings.get(key) for settings in flat] for key in keys}
     return {key: values for key, values in rows.items() if any(v != values[0] for v in values)}
-
-
-def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{above}{key}."))
-        else:
-            flat[above + key] = value
-    return flat
 
 
 def _is_training(path: Path) -> bool:

@@ -7,8 +7,7 @@ from typing import Any
 
 from tpactl.errors import UsageError
 from tpactl.formats.checkpoint import Checkpoint
-from tpactl.formats.files import to_builtins
-from tpactl.formats.run import RunConfig
+from tpactl.formats.run import RunConfig, dotted
 
 MAY_CHANGE = {
     "data",
@@ -68,12 +67,7 @@ def refuse_another(saved: Checkpoint, now: Identity) -> None:
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     """Return what must be equal, under dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in to_builtins(config).items():
-        if isinstance(value, dict):
-            flat.update({f"{key}.{inner}": setting for inner, setting in value.items()})
-        else:
-            flat[key] = value
+    flat = dotted(config)
     # Another GPU of the same machine computes the same.
     flat["device"] = str(flat["device"]).partition(":")[0]
     return {key: value for key, value in flat.items() if key not in MAY_CHANGE}

@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from tpactl.errors import MachineError
-from tpactl.formats.files import to_builtins, write_bytes
-from tpactl.formats.run import Event
+from tpactl.formats.files import write_bytes
+from tpactl.formats.run import Event, dotted
 from tpactl.train.events import Plan
 
 EXPERIMENT = "tpactl"
@@ -113,7 +113,7 @@ class MLflow:
     def on_event(self, event: Event, plan: Plan) -> None:
         """Log the event's figures at its step, and the settings before the first."""
         if not self._told:
-            self._mlflow.log_params(_settings(plan))
+            self._mlflow.log_params(dotted(plan.config))
             self._told = True
         for key, value in _figures(event).items():
             self._mlflow.log_metric(key, value, step=event.step)
@@ -126,16 +126,6 @@ class MLflow:
 def _figures(event: Event) -> dict[str, float]:
     figures = {key: getattr(event, key) for key in _FIGURES}
     return {key: value for key, value in figures.items() if value is not None}
-
-
-def _settings(plan: Plan) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in to_builtins(plan.config).items():
-        if isinstance(value, dict):
-            flat.update({f"{key}.{inner}": setting for inner, setting in value.items()})
-        else:
-            flat[key] = value
-    return flat
 
 
 def _require(package: str) -> ModuleType:
