@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tpactl.eval.measure import rate_of
 from tpactl.eval.shown import (
     amount,
     cells,
@@ -18,7 +17,16 @@ from tpactl.eval.shown import (
     with_interval,
     worst_slice,
 )
-from tpactl.formats.report import Comparison, Cost, Costs, Report, Slicing, SystemRates, TermResult
+from tpactl.formats.report import (
+    Comparison,
+    Cost,
+    Costs,
+    Report,
+    Slicing,
+    SystemRates,
+    TermResult,
+    rate_of,
+)
 
 
 def markdown(report: Report) -> str:
@@ -70,7 +78,7 @@ def _general(report: Report) -> list[str]:
     rows = (
         [
             row.system,
-            with_interval(row.wer if general.metric == "wer" else row.cer),
+            with_interval(rate_of(row, general.metric)),
             difference(row.degradation, row.low, row.high),
             p_value(row.p_value),
         ]
@@ -134,10 +142,7 @@ def _stress(report: Report) -> list[str]:
     if report.stress is None:
         return []
     head = ["audio", *(system.name for system in report.systems)]
-    clean = [
-        with_interval(system.wer if report.metric == "wer" else system.cer)
-        for system in report.systems
-    ]
+    clean = [with_interval(rate_of(system, report.metric)) for system in report.systems]
     rows = [["as recorded", *clean]]
     rows += [[point.label, *_rates(point.results, report)] for point in report.stress.points]
     return [f"## Under stress: {report.metric.upper()} %", "", *table(head, rows)]

@@ -165,8 +165,3 @@ class Scores:
 def tokens(text: str, metric: Metric) -> list[str]:
     """Return the words of a text, or its characters without spaces."""
     return text.split() if metric == "wer" else [c for c in text if c != " "]
-
-
-def rate_of(rates: SystemRates, metric: Metric) -> Rate:
-    """Return the rate by word or by character."""
-    return rates.wer if metric == "wer" else rates.cer

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from tpactl.errors import UsageError
-from tpactl.eval.measure import Measure, Scores, rate_of
+from tpactl.eval.measure import Measure, Scores
 from tpactl.eval.testset import TestSet
-from tpactl.formats.report import Metric, Slice, Slicing, WorstSlice
+from tpactl.formats.report import Metric, Slice, Slicing, WorstSlice, rate_of
 
 FEWEST_WORDS = 50
 """A slice with fewer reference words (or characters) is shown, but called the worst only where no

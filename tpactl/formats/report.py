@@ -430,6 +430,11 @@ class LeaderboardRow(Record, kw_only=True):
     pred_text: str
 
 
+def rate_of(rates: SystemResult | SystemRates | GeneralResult, metric: Metric) -> Rate:
+    """Return the rate by word or by character."""
+    return rates.wer if metric == "wer" else rates.cer
+
+
 def read_report(folder: Path) -> Report:
     """Return the report in ``folder``.
 

@@ -10,7 +10,12 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from tpactl.formats.gate import Improvement, Policy, RuleResult
-from tpactl.formats.report import Rate, Report, SystemResult
+from tpactl.formats.report import (
+    Rate,
+    Report,
+    SystemResult,
+    rate_of,
+)
 
 Unit = Literal["hours", "speakers", "share", "points", "megabytes", "factor", "utterances"]
 Rule = Callable[[Report, SystemResult, Any], list[RuleResult]]
@@ -161,7 +166,7 @@ RULES: dict[str, Rule] = {
 
 
 def _rate(report: Report, system: SystemResult) -> Rate:
-    return system.cer if report.metric == "cer" else system.wer
+    return rate_of(system, report.metric)
 
 
 def _least(

@@ -23,6 +23,7 @@ from tpactl.formats.report import (
     SystemRates,
     SystemResult,
     TermResult,
+    rate_of,
 )
 
 MOST_SLICES = 12
@@ -292,7 +293,7 @@ def _general(subject: Subject, t: Words) -> Block | None:
     ]
     rows = []
     for result in general.results:
-        rate = result.cer if general.metric == "cer" else result.wer
+        rate = rate_of(result, general.metric)
         change = t("not_available")
         if result.system != subject.base.name:
             change = _signed(result.degradation, result.low, result.high, t)
@@ -668,7 +669,7 @@ def _confusions(subject: Subject, survey: Survey, t: Words) -> Block | None:
 
 def _rate_of(results: Sequence[SystemRates], name: str, subject: Subject) -> Rate:
     found = next(result for result in results if result.system == name)
-    return found.cer if subject.report.metric == "cer" else found.wer
+    return rate_of(found, subject.report.metric)
 
 
 def _rate_axis(rates: Iterable[Rate], t: Words) -> axes.Axis:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tpactl.errors import UsageError
-from tpactl.formats.report import Comparison, Cost, GeneralResult, Rate, Report, SystemResult
+from tpactl.formats.report import (
+    Comparison,
+    Cost,
+    GeneralResult,
+    Rate,
+    Report,
+    SystemResult,
+    rate_of,
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class Subject:
 
     def rate(self, system: SystemResult) -> Rate:
         """Return the error rate by which the report ranks."""
-        return system.cer if self.report.metric == "cer" else system.wer
+        return rate_of(system, self.report.metric)
 
     def named(self, name: str | None) -> SystemResult | None:
         """Return the system called ``name``; ``None`` where there is none."""
@@ -92,6 +100,5 @@ def subject_of(report: Report, name: str | None = None) -> Subject:
     new = [system for system in adapters if system.name != report.incumbent]
     full = [system for system in systems if system.kind == "full"]
     candidates = new or adapters or full or [base]
-    is_cer = report.metric == "cer"
-    best = min(candidates, key=lambda system: (system.cer if is_cer else system.wer).rate)
+    best = min(candidates, key=lambda system: rate_of(system, report.metric).rate)
     return Subject(report, best, base)
