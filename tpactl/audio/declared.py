@@ -11,7 +11,8 @@ from __future__ import annotations
 import mmap
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tpactl.audio import mpeg, ogg
@@ -30,11 +31,20 @@ def shortfall(path: Path) -> str | None:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return shortfall_of(content)
+    if path.stat().st_size == 0:
+        return None
+    with mapped(path) as content:
+        return shortfall_of(content)
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap]:
+    """Yield the bytes of a file that is not empty; only those looked at are read."""
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        yield content
 
 
 def shortfall_of(content: Buffer) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from tpactl.audio import foreign, mpeg
-from tpactl.audio.declared import shortfall, unfinished_wav
+from tpactl.audio.declared import mapped, shortfall, unfinished_wav
 from tpactl.audio.resample import resample
 from tpactl.errors import InputError, MachineError
 from tpactl.formats.dataset import SAMPLE_RATE
@@ -141,9 +141,11 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _open(path: Path) -> soundfile.SoundFile:
-    if path.suffix.lower() == ".mp3" and not mpeg.may_be(path.read_bytes()):
-        # By its name libmpg123 would be asked, which tells stderr how it looks for a frame.
-        return soundfile.SoundFile(io.BytesIO(path.read_bytes()))
+    if path.suffix.lower() == ".mp3":
+        with mapped(path) as raw:
+            if not mpeg.may_be(raw):
+                # By its name libmpg123 would be asked, which tells stderr how it seeks a frame.
+                return soundfile.SoundFile(io.BytesIO(raw[:]))
     unfinished = unfinished_wav(path)
     if unfinished is None:
         return soundfile.SoundFile(path)
@@ -162,7 +164,8 @@ def _read_foreign(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _mp3_has_length(path: Path) -> bool:
-    return mpeg.has_length(path.read_bytes())
+    with mapped(path) as content:
+        return mpeg.has_length(content)
 
 
 def _reason(error: Exception) -> str:

@@ -270,7 +270,7 @@ def _entry(
         return Skipped(file=where, reason="the transcript is empty")
     if not isinstance(text, str):
         return Skipped(file=where, reason=f"the transcript is no text but {text!r}"[:80])
-    if runs_on(text):
+    if _runs_on(text):
         return Skipped(
             file=where,
             reason="a quotation mark before it is not closed: the transcript holds the next rows",
@@ -323,7 +323,7 @@ def _column(
     )
 
 
-def runs_on(text: str) -> bool:
+def _runs_on(text: str) -> bool:
     """Return whether a transcript swallowed rows: a line of it begins with an audio file's name."""
     names = (
         re.split(r"[,;\t\"]", line.strip(' "'), maxsplit=1)[0] for line in text.splitlines()[1:]
