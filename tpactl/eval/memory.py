@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
-_PROCESS = Path("/proc/self")
+from tpactl.bases.resident import forget_resident_peak, resident_peak_bytes
 
 
 class PeakMemory:
     """The peak since it was made.
 
     On a CPU it is the resident memory of the whole process, libraries, weights and what other
-    systems need included. Linux alone lets a process forget its earlier peak (``clear_refs``, see
-    ``man 5 proc``).
+    systems need included, where the system tells it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -23,18 +20,10 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             return
-        try:
-            (_PROCESS / "clear_refs").write_text("5")
-        except OSError:
-            self._told = False
+        self._told = forget_resident_peak()
 
     def peak_bytes(self) -> int | None:
         """Return it; ``None`` where the system does not tell."""
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
-        if not self._told:
-            return None
-        for line in (_PROCESS / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-        return None
+        return resident_peak_bytes() if self._told else None

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-_CLEAR_REFS = Path("/proc/self/clear_refs")
-_STATUS = Path("/proc/self/status")
+from tpactl.bases.resident import forget_resident_peak, resident_peak_bytes
+
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -51,7 +51,8 @@ def peak_memory_bytes(device: str) -> int:
     """
     if device.startswith("cuda"):
         return torch.cuda.max_memory_reserved(device)
-    return _resident_peak()
+    peak = resident_peak_bytes()
+    return _peak_of_life() if peak is None else peak
 
 
 def reset_peak(device: str) -> None:
@@ -59,7 +60,8 @@ def reset_peak(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        _reset_resident_peak()
+        # Where that cannot be, the peak is the process's whole life, which is an upper bound.
+        forget_resident_peak()
 
 
 @contextmanager
@@ -93,19 +95,7 @@ def available_cores() -> int:
     return cores
 
 
-def _reset_resident_peak() -> None:
-    # Linux only; elsewhere the peak is the process's whole life, which is an upper bound.
-    with suppress(OSError):
-        _CLEAR_REFS.write_text("5")
-
-
-def _resident_peak() -> int:
-    try:
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+def _peak_of_life() -> int:
     import resource  # not on every platform
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
