@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from tpactl.adapters.methods import FULL
 from tpactl.bases.base import Base
 from tpactl.bases.load import load_base
 from tpactl.errors import MachineError, UsageError
@@ -16,6 +17,7 @@ from tpactl.formats.progress import Progress
 from tpactl.formats.run import RunConfig
 from tpactl.train.augment import SPEEDS
 from tpactl.train.batch_size import resolve
+from tpactl.train.batches import Course
 from tpactl.train.cost import cpu_threads
 from tpactl.train.examples import Split, list_split
 from tpactl.train.memory import available_bytes, is_out_of_memory
@@ -23,8 +25,6 @@ from tpactl.train.ranks import join
 from tpactl.train.reading import check_data
 from tpactl.train.rehearsal import Rehearsal, padded_seconds, rehearse
 from tpactl.train.schedule import plan_steps
-
-FULL = "full"
 
 
 def estimate(data: Path, config: RunConfig, *, on_progress: Progress | None = None) -> Estimate:
@@ -111,7 +111,7 @@ def _one(base: Base, dataset: DataSet, config: RunConfig, device: str) -> Method
         if not (isinstance(error, MachineError) or is_out_of_memory(error)):
             raise
         return too_large
-    seconds = _seconds(tried, config, train, dev)
+    seconds = _seconds(tried, course, config, train, dev)
     on_gpu = device.startswith("cuda")
     memory = tried.peak_bytes + (0 if on_gpu else _unread(tried, config, train, dev))
     price = config.training.price_per_hour
@@ -125,9 +125,10 @@ def _one(base: Base, dataset: DataSet, config: RunConfig, device: str) -> Method
     )
 
 
-def _seconds(tried: Rehearsal, config: RunConfig, train: Split, dev: Split) -> float:
+def _seconds(
+    tried: Rehearsal, course: Course, config: RunConfig, train: Split, dev: Split
+) -> float:
     settings = config.training
-    course, _ = plan_steps(train.durations, settings)
     assert settings.evaluations is not None
     copies = _copies(config)
     read = tried.read_s * (copies * sum(train.durations) + sum(dev.durations))

@@ -12,7 +12,7 @@ from tpactl.formats.files import cannot_write, is_refusal_of_disk
 from tpactl.formats.run import unfinished
 from tpactl.train.folder import saved_step
 from tpactl.train.loop import DivergedError
-from tpactl.train.memory import is_out_of_memory
+from tpactl.train.memory import is_out_of_memory, what_it_said
 
 E = TypeVar("E", bound=TpactlError)
 
@@ -45,9 +45,8 @@ def how_to_go_on(out: Path, device: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        reason = str(error).splitlines()[0] if str(error) else "no more memory"
         full = MachineError(
-            f"{device} ran out of memory: {reason}",
+            f"{device} ran out of memory: {what_it_said(error)}",
             "add --set training.accumulate=2, which computes every batch in two halves",
         )
         raise _resumable(full, out) from error

@@ -22,7 +22,7 @@ from tpactl.train.cost import Meter
 from tpactl.train.ctc import ctc_loss
 from tpactl.train.dev import Score, measure
 from tpactl.train.examples import Split
-from tpactl.train.memory import MemoryUse, is_out_of_memory
+from tpactl.train.memory import MemoryUse, is_out_of_memory, what_it_said
 from tpactl.train.optimizer import adamw
 from tpactl.train.prefix_cache import CachedPrefix
 from tpactl.train.ranks import Ranks
@@ -335,8 +335,8 @@ class Loop:
         self.emit(self._event("note", standing.step, message=message))
 
     def _out_of_memory(self, error: BaseException, padded_s: float, size: int) -> MachineError:
-        reason = str(error).splitlines()[0] if str(error) else "no more memory"
-        problem = f"{self.ranks.device} ran out of memory in a pass of {padded_s:.0f} s: {reason}"
+        said = what_it_said(error)
+        problem = f"{self.ranks.device} ran out of memory in a pass of {padded_s:.0f} s: {said}"
         parts = self.settings.accumulate * self._memory.parts_that_fit(padded_s, 1)
         if parts <= size:
             each = padded_s * self.settings.accumulate / parts

@@ -31,6 +31,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and _NO_MEMORY_ON_CPU in str(error)
 
 
+def what_it_said(error: BaseException) -> str:
+    """Return the first line of an error for which ``is_out_of_memory`` holds."""
+    return str(error).splitlines()[0] if str(error) else "no more memory"
+
+
 def available_bytes(device: str) -> int:
     """Return the memory of the device; of a CPU, the machine's or the container's."""
     if device.startswith("cuda"):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -36,24 +35,11 @@ BATCH_S = 120.0
 """Seconds of audio computed at once, padding included."""
 
 
-class Cut(Protocol):
-    """A base in two halves; ``adapters.prefix.Prefix`` is one."""
-
-    num_blocks: int
-    """Blocks of the lower half."""
-
-    def compute(self, features: Features) -> Hidden:
-        """Return what leaves the lower half."""
-
-    def logits(self, hidden: Hidden) -> tuple[Tensor, Tensor]:
-        """Return (batch, frames, vocabulary) logits and their lengths, by the upper half."""
-
-
 @dataclass(frozen=True)
 class CachedPrefix:
     """What a step computes, and what it reads, where the lower half is cached."""
 
-    cut: Cut
+    cut: Prefix
     cache: PrefixCache
 
     def inputs(self, batch: Sequence[int], epoch: int) -> Features:
@@ -64,18 +50,6 @@ class CachedPrefix:
     def logits(self, inputs: Features) -> tuple[Tensor, Tensor]:
         """Return logits and lengths of what ``inputs`` returned, or of some rows of it."""
         return self.cut.logits(Hidden(inputs.inputs, inputs.lengths))
-
-
-@dataclass(frozen=True)
-class Size:
-    """What a cache will hold."""
-
-    frames: int
-    bytes: int
-
-    def __str__(self) -> str:
-        """Return it in gigabytes."""
-        return f"{self.bytes / 1e9:.2g} GB"
 
 
 def augmented_copies(settings: TrainingSettings) -> int:
@@ -101,7 +75,7 @@ def make_key(
     base_digest: str,
     data_digest: str,
     train: Split,
-    cut: Cut,
+    cut: Prefix,
     precision: str,
     settings: TrainingSettings,
 ) -> PrefixKey:
@@ -156,11 +130,6 @@ class PrefixCache:
         self._index = index
         self._rows = np.memmap(frames, dtype="<i2", mode="r", shape=(rows, index.d_model))
 
-    @property
-    def bytes(self) -> int:
-        """Size on disk."""
-        return int(self._rows.nbytes)
-
     def read(self, batch: Sequence[int], epoch: int) -> Hidden:
         """Return the utterances of ``batch`` as ``epoch`` hears them, zero-padded, in bfloat16."""
         copy = epoch % self._index.key.copies
@@ -174,42 +143,46 @@ class PrefixCache:
         )
 
 
-def expected_size(base: Base, train: Split, copies: int) -> Size:
+def expected_bytes(base: Base, train: Split, copies: int) -> int:
     """Return the size of a cache before any of it is computed; speed copies even out."""
-    first = train.features([0])[0]
-    per_second = len(first) / train.durations[0]
+    per_second = len(train.features([0])[0]) / train.durations[0]
     inputs = torch.tensor([round(s * per_second) for s in train.durations])
-    frames = int(base.output_lengths(inputs).sum()) * copies
-    return Size(frames, frames * base.d_model * 2)
+    return int(base.output_lengths(inputs).sum()) * copies * base.d_model * 2
 
 
-def check_size(size: Size, place: Path, limit_gb: float) -> None:
+def check_size(num_bytes: int, place: Path, limit_gb: float) -> None:
     """Refuse a cache that is larger than allowed, or than the disk has room for.
 
     Raises:
         UsageError: over the limit.
         MachineError: over what is free.
     """
-    if size.bytes > limit_gb * 1e9:
+    if num_bytes > limit_gb * 1e9:
         raise UsageError(
-            f"the cached prefix would take {size}; training.cache_gb allows {limit_gb:g}",
-            f"set training.cache_gb={size.bytes / 1e9 * 1.1:.2g}, or fewer training.cached_copies",
+            f"the cached prefix would take {_gigabytes(num_bytes)}; training.cache_gb allows "
+            f"{limit_gb:g}",
+            f"set training.cache_gb={num_bytes / 1e9 * 1.1:.2g}, or fewer training.cached_copies",
         )
     existing = next(folder for folder in (place, *place.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
-    if size.bytes > free:
+    if num_bytes > free:
         raise MachineError(
-            f"the cached prefix would take {size}; {place} has {free / 1e9:.2g} GB free",
+            f"the cached prefix would take {_gigabytes(num_bytes)}; {place} has "
+            f"{_gigabytes(free)} free",
             "free disk space, set training.cache_dir to another disk, or fewer "
             "training.cached_copies",
         )
+
+
+def _gigabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:.2g} GB"
 
 
 def build(
     folder: Path,
     key: PrefixKey,
     base: Base,
-    cut: Cut,
+    cut: Prefix,
     train: Split,
     *,
     autocast: AbstractContextManager[None],
@@ -306,9 +279,9 @@ def cached_prefix(
     copies = f"{key.copies} {'copy' if key.copies == 1 else 'copies'}"
     what = f"the cached prefix ({cut.num_blocks} of {len(base.blocks)} blocks, {copies})"
     if ranks.is_first and not folder.exists():
-        size = expected_size(base, train, key.copies)
-        check_size(size, place, settings.cache_gb)
-        note(f"{what} takes {size} in {folder}")
+        num_bytes = expected_bytes(base, train, key.copies)
+        check_size(num_bytes, place, settings.cache_gb)
+        note(f"{what} takes {_gigabytes(num_bytes)} in {folder}")
         build(folder, key, base, cut, train, autocast=autocast(), on_progress=on_progress)
     elif ranks.is_first:
         note(f"{what} in {folder} is used again")

@@ -20,7 +20,7 @@ from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor
 
 from tpactl.bases import devices
-from tpactl.errors import MachineError
+from tpactl.errors import MachineError, reason_of
 
 T = TypeVar("T")
 
@@ -184,6 +184,6 @@ def _exchange(action: Callable[[], object]) -> None:
         raise
     except RuntimeError as error:
         raise MachineError(
-            f"another process of this training ended: {str(error).splitlines()[0]}",
+            f"another process of this training ended: {reason_of(error)}",
             "read what it said last; then start all of them again, with --resume",
         ) from error
