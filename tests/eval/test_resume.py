@@ -15,8 +15,8 @@ from tpactl.eval import hear as hear_file
 from tpactl.eval.compare import compare
 from tpactl.eval.plan import Plan
 from tpactl.eval.systems import system_of_run
-from tpactl.formats.evaluation import unfinished
 from tpactl.formats.files import to_builtins
+from tpactl.formats.run import unfinished
 
 TIMES = {"seconds", "real_time_factor", "inference_memory_bytes", "costs"}
 PLAN = Plan(normaliser="none", slice_by=("snr",))

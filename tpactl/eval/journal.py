@@ -14,8 +14,9 @@ from pathlib import Path
 import msgspec
 
 from tpactl.errors import InputError
-from tpactl.formats.evaluation import Evaluation, HeardBatch, unfinished
+from tpactl.formats.evaluation import Evaluation, HeardBatch
 from tpactl.formats.files import cannot_write, read_json, to_builtins, write_json
+from tpactl.formats.run import unfinished
 
 
 class Journal:

@@ -6,8 +6,6 @@ REPORT.unfinished/heard.jsonl        HeardBatch, one a line
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tpactl.formats.files import Record
 
 
@@ -47,8 +45,3 @@ class HeardBatch(Record, kw_only=True):
     """Of the utterances, in the order of the split."""
     turns: list[Turn]
     snr_db: list[float | None] | None = None
-
-
-def unfinished(out: Path) -> Path:
-    """Return where the evaluation of the report ``out`` is kept until it is whole."""
-    return out.with_name(out.name + ".unfinished")

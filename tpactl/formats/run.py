@@ -213,7 +213,7 @@ def dotted(config: RunConfig) -> dict[str, Any]:
 
 
 def unfinished(out: Path) -> Path:
-    """Return where a run is built that will be called ``out`` when it is whole."""
+    """Return where a run, or a report, is built that will be called ``out`` when it is whole."""
     named = out if out.name not in ("", "..") else out.resolve()
     return named.with_name(named.name + UNFINISHED_SUFFIX)
 
