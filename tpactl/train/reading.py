@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tpactl.bases.base import Base
 from tpactl.errors import InputError, IntegrityError
 from tpactl.formats.dataset import SPLITS, DataSet, digest_of
 from tpactl.formats.progress import Progress
 from tpactl.train.examples import LeftOut, Split, read_split, unwritable_characters
+
+
+@dataclass(frozen=True)
+class Material:
+    """A base and what trainings on it learn from; several trainings may use one."""
+
+    base: Base
+    train: Split
+    dev: Split
+    notes: list[str]
+    """What a reader should know about what was left out."""
 
 
 def check_data(dataset: DataSet) -> None:
@@ -33,8 +46,8 @@ def check_data(dataset: DataSet) -> None:
 
 def read_data(
     base: Base, dataset: DataSet, limit_bytes: int, on_progress: Progress | None
-) -> tuple[Split, Split, list[str]]:
-    """Return train, dev, and what a reader should know about what was left out.
+) -> Material:
+    """Return train and dev as ``base`` reads them.
 
     Args:
         base: its alphabet and features are used.
@@ -75,7 +88,7 @@ def read_data(
             f"the base cannot write {' '.join(sorted(unwritable)[:20])}: these characters are "
             "dropped from the transcripts; spell out what they stand for"
         )
-    return train, dev, notes
+    return Material(base, train, dev, notes)
 
 
 def _nothing_to_learn(dataset: DataSet, left_out: LeftOut) -> InputError:

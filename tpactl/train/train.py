@@ -39,13 +39,20 @@ from tpactl.train.folder import check_place, run_folder, saved_step
 from tpactl.train.loop import Fit, Loop
 from tpactl.train.prefix_cache import cached_prefix
 from tpactl.train.ranks import Ranks, join
-from tpactl.train.reading import check_data, read_data
+from tpactl.train.reading import Material, check_data, read_data
 from tpactl.train.recompute import recomputed_blocks
 from tpactl.train.same_training import Identity
 from tpactl.train.save import environment, save_record
 from tpactl.train.schedule import plan_steps
 from tpactl.train.trackers import check_installed, open_tracker
 from tpactl.train.trained import State, Trained, begin
+
+Pause = Callable[[float], bool]
+"""Asked after each checkpoint, with the progress from 0 to 1: whether to stop there for now."""
+
+
+class Paused(BaseException):
+    """The training stopped where ``pause`` said so, its checkpoint kept; it is no error."""
 
 
 def train(
@@ -56,6 +63,8 @@ def train(
     force: bool = False,
     resume: bool = False,
     ranks: Ranks | None = None,
+    material: Material | None = None,
+    pause: Pause | None = None,
     on_event: OnEvent | None = None,
     on_progress: Progress | None = None,
 ) -> RunRecord:
@@ -73,6 +82,9 @@ def train(
             one.
         resume: continue the unfinished training of ``out``; where there is none, start it.
         ranks: the processes that train together, each of which calls this; alone without it.
+        material: ``config.base`` and ``data``, where they are loaded already; the method ``full``
+            changes the base for good.
+        pause: stops a training that ``resume`` is to continue; it runs to its end without it.
         on_event: told of every event, beside ``events.jsonl``; by the first process only.
         on_progress: told how reading the audio goes.
 
@@ -82,20 +94,22 @@ def train(
         IntegrityError: the data set was changed since it was prepared, or a checkpoint damaged.
         BaseError: the base cannot be loaded or adapted.
         MachineError: device, memory or disk do not suffice.
+        Paused: ``pause`` said so.
     """
     check_place(out, force=force, resume=resume)
     dataset = DataSet(data)
     check_data(dataset)
     check_installed(config.training.log_to)
     ranks = ranks or join(config.device)
-    base = load_base(config.base, device=ranks.device)
+    base = load_base(config.base, device=ranks.device) if material is None else material.base
     with (
         _building(out, ranks, force=force, resume=resume),
         cpu_threads(ranks.device) as threads,
         torch.random.fork_rng(devices=_cuda_devices()),
         how_to_go_on(out, ranks.device),
     ):
-        return _Training(base, dataset, config, ranks, threads, out).run(on_event, on_progress)
+        training = _Training(base, dataset, config, ranks, threads, out, material, pause)
+        return training.run(on_event, on_progress)
 
 
 class _Training:
@@ -109,6 +123,8 @@ class _Training:
         ranks: Ranks,
         threads: int,
         out: Path,
+        material: Material | None,
+        pause: Pause | None,
     ) -> None:
         self.base = base
         self.dataset = dataset
@@ -116,13 +132,16 @@ class _Training:
         self.ranks = ranks
         self.threads = threads
         self.out = out
+        self.material = material
+        self.pause = pause
         self.folder = unfinished(out)
         self.meter = Meter(ranks.device)
 
     def run(self, on_event: OnEvent | None, on_progress: Progress | None) -> RunRecord:
-        train, dev, notes = read_data(
+        material = self.material or read_data(
             self.base, self.dataset, self.config.training.features_mb * 2**20, on_progress
         )
+        train, dev = material.train, material.dev
         self.config = self._resolve(train, dev)
         settings = self.config.training
         torch.manual_seed(settings.seed)
@@ -144,13 +163,14 @@ class _Training:
         checkpoints = Checkpoints(self.folder, identity, settings.keep_checkpoints)
         saved = self._saved(checkpoints)
         with ExitStack() as stack:
+            stack.callback(trained.release)
             emit: Callable[[Event], None] = _forget
             save: Callable[[Standing, State, Optimizer], None] = _forget
             if self.ranks.is_first:
                 listeners = [*self._trackers(stack, saved), *([on_event] if on_event else [])]
                 log = stack.enter_context(self._log(plan, identity, saved, listeners))
                 emit, save = log.emit, partial(self._save, checkpoints, log)
-                for note in [] if saved else notes:
+                for note in [] if saved else material.notes:
                     emit(self._note(note, 0))
             stack.enter_context(recomputed_blocks(self.base, settings.activation_checkpointing))
             precision = choose_precision(self.ranks.device, self.config.precision)
@@ -195,7 +215,6 @@ class _Training:
         if self.ranks.is_first:
             trained.save(self.folder)
             save_record(record, self.folder)
-        trained.release()
         return record
 
     def _saved(self, checkpoints: Checkpoints) -> Saved | None:
@@ -257,6 +276,8 @@ class _Training:
             peak_memory_bytes=self.meter.peak_memory_bytes(),
             events_bytes=log.saved_bytes(),
         )
+        if self.pause is not None and standing.progress < 1 and self.pause(standing.progress):
+            raise Paused
 
     def _note(self, message: str, step: int) -> Event:
         seconds = round(self.meter.seconds, 3)
