@@ -55,7 +55,7 @@ def read(
         UsageError: an unknown key (with the closest valid one) or a value of the wrong type; all
             faults are gathered. Also a key given to ``--set`` that the chosen method does not read.
     """
-    tree = _read_yaml(file) if file is not None else {}
+    tree = read_yaml(file) if file is not None else {}
     faults = _unknown_keys(tree, str(file))
     for key, value in (flags or {}).items():
         if value is not None:
@@ -64,8 +64,8 @@ def read(
         key, equals, text = override.partition("=")
         if not equals:
             faults.append(f"--set {override}: expected key=value")
-        elif key not in _valid_keys():
-            faults.append(_unknown(key, "--set"))
+        elif key not in valid_keys():
+            faults.append(unknown(key, "--set"))
         else:
             _put(tree, key, _scalar(text))
     if faults:
@@ -88,26 +88,36 @@ def write(config: RunConfig) -> str:
     )
 
 
-def _read_yaml(file: Path) -> Tree:
+def read_yaml(file: Path, *, what: str = "run file", flag: str = "--config") -> Tree:
+    """Return the mapping in a YAML file; ``1e-3`` is a number.
+
+    Args:
+        file: to read.
+        what: it should be, for messages.
+        flag: it was given to.
+
+    Raises:
+        UsageError: it cannot be read, or is no mapping.
+    """
     try:
         tree = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UsageError(
-            f"{file}: cannot be read: {error.strerror or error}", "check the path given to --config"
+            f"{file}: cannot be read: {error.strerror or error}", f"check the path given to {flag}"
         ) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UsageError(
-            f"{file} line {line}: not YAML: {error.problem}", "correct the run file"
+            f"{file} line {line}: not YAML: {error.problem}", f"correct the {what}"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not YAML: {reason_of(error)}", "correct the run file") from error
+        raise UsageError(f"{file}: not YAML: {reason_of(error)}", f"correct the {what}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise UsageError(
-            f"{file}: expected keys such as method and training, found a {type(tree).__name__}",
-            "correct the run file",
+            f"{file}: expected keys of a {what}, found a {type(tree).__name__}",
+            f"correct the {what}",
         )
     return {str(key): value for key, value in tree.items()}
 
@@ -149,7 +159,7 @@ def _groups() -> dict[str, type[msgspec.Struct]]:
     }
 
 
-def _valid_keys() -> list[str]:
+def valid_keys() -> list[str]:
     """Return every settable key, dotted."""
     groups = _groups()
     keys = []
@@ -163,22 +173,22 @@ def _valid_keys() -> list[str]:
 
 
 def _unknown_keys(tree: Tree, where: str) -> list[str]:
-    groups, valid, faults = _groups(), set(_valid_keys()), []
+    groups, valid, faults = _groups(), set(valid_keys()), []
     for key, value in tree.items():
         if key in groups and isinstance(value, dict):
             dotted: Iterable[str] = (f"{key}.{inner}" for inner in value)
-            faults += [_unknown(name, where) for name in dotted if name not in valid]
+            faults += [unknown(name, where) for name in dotted if name not in valid]
         elif key not in groups and key not in valid:
-            faults.append(_unknown(key, where))
+            faults.append(unknown(key, where))
     return faults
 
 
-def _unknown(key: str, where: str) -> str:
-    """Say that ``key`` is unknown and which key was probably meant.
+def unknown(key: str, where: str) -> str:
+    """Return a sentence: that ``key`` is unknown and which key was probably meant.
 
     A key without its section (``learning_rate``) is compared with the last part of each key.
     """
-    valid = _valid_keys()
+    valid = valid_keys()
     by_last = {name.rpartition(".")[2]: name for name in valid}
     close = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
     last = difflib.get_close_matches(key.rpartition(".")[2], by_last, n=1, cutoff=0.75)
