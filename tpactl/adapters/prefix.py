@@ -68,6 +68,7 @@ class Prefix:
         self._front = base.model.get_submodule(front)
         lengths = base.output_lengths(torch.arange(1, _LONGEST))
         self._input_lengths = torch.searchsorted(lengths.contiguous(), torch.arange(_LONGEST)) + 1
+        self._on_device = self._input_lengths
 
     @torch.no_grad()
     def compute(self, features: Features) -> Hidden:
@@ -94,16 +95,25 @@ class Prefix:
             hidden: of ``compute``; what padded frames hold reaches nothing.
         """
         frames = hidden.frames.to(self.base.device, self.base.dtype, non_blocking=True)
-        lengths = self._input_lengths[hidden.lengths]
+        lengths = hidden.lengths.to(self.base.device, non_blocking=True)
+        return self.forward(frames, lengths), hidden.lengths
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return (batch, frames, vocabulary) logits; nothing in here waits for the device.
+
+        Args:
+            frames: of ``Hidden``, on the base's device and in its dtype.
+            lengths: of ``Hidden``, on the base's device.
+        """
         longest = int(self._input_lengths[frames.shape[1]])
         # Only its shape is looked at: the module that would read it stands aside.
-        unread = torch.zeros(1).expand(len(frames), longest, 1)
+        unread = frames.new_zeros(1).expand(len(frames), longest, 1)
+        self._on_device = self._on_device.to(frames.device)
         with ExitStack() as stack:
             stack.enter_context(standing_aside(self._front, frames))
             for block in self.base.blocks[: self.num_blocks]:
                 stack.enter_context(standing_aside(block.module, frames))
-            logits, _ = self.base.logits(Features(unread, lengths))
-        return logits, hidden.lengths
+            return self.base.forward(unread, self._on_device[lengths])
 
 
 def lowest_block(adapter: Adapter) -> int:

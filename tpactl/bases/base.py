@@ -149,11 +149,20 @@ class Base:
         Runs on the model's device with whatever adapter is active and gradients as the caller set
         them. The lengths are returned on the CPU.
         """
-        mask = torch.arange(features.inputs.shape[1])[None] < features.lengths[:, None]
         inputs = features.inputs.to(self.device, self.dtype, non_blocking=True)
-        out = self.model(inputs, attention_mask=mask.to(self.device, non_blocking=True))
-        lengths = self.output_lengths(features.lengths)
-        return out.logits, lengths
+        lengths = features.lengths.to(self.device, non_blocking=True)
+        return self.forward(inputs, lengths), self.output_lengths(features.lengths)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Return (batch, frames, vocabulary) logits; nothing in here waits for the device.
+
+        Args:
+            inputs: of ``Features``, on the model's device and in its dtype.
+            lengths: of ``Features``, on the model's device.
+        """
+        mask = torch.arange(inputs.shape[1], device=inputs.device)[None] < lengths[:, None]
+        logits: Tensor = self.model(inputs, attention_mask=mask).logits
+        return logits
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Return the logit frames of inputs with ``lengths`` valid frames or samples; (batch,)."""
