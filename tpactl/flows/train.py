@@ -47,11 +47,11 @@ def train(
     from tpactl.train.folder import check_place
 
     check_place(out, force=force, resume=resume)
-    data = _named_data(config)
+    data = named_data(config)
     if not (data / "dataset.json").is_file():
         begun = resume and read_start(out) is not None
         if (ranks is None or ranks.is_first) and not begun:
-            _prepare(data, beside(out), on_progress)
+            prepare_beside(data, out, on_progress)
         # A training that goes on needs the data set it began with, however the folder has grown.
         data = beside(out)
         if ranks is not None:
@@ -85,7 +85,7 @@ def estimate(
         InputError: the data is not there, or not prepared.
         TpactlError: as ``train.estimate.estimate`` raises it.
     """
-    data = _named_data(config)
+    data = named_data(config)
     if not (data / "dataset.json").is_file() and out is not None:
         data = beside(out)
     if not (data / "dataset.json").is_file():
@@ -103,7 +103,13 @@ def beside(out: Path) -> Path:
     return out.with_name(out.name + "-data")
 
 
-def _named_data(config: RunConfig) -> Path:
+def named_data(config: RunConfig) -> Path:
+    """Return the data set or raw folder that ``config`` names.
+
+    Raises:
+        UsageError: it names none.
+        InputError: it is not there.
+    """
     if config.data is None:
         raise UsageError(
             "no data given: neither --data nor the key data of the run file",
@@ -115,7 +121,13 @@ def _named_data(config: RunConfig) -> Path:
     return data
 
 
-def _prepare(source: Path, data: Path, on_progress: Progress | None) -> None:
+def prepare_beside(source: Path, out: Path, on_progress: Progress | None) -> None:
+    """Prepare a raw folder where ``beside`` says, or bring what is there up to date.
+
+    Raises:
+        TpactlError: as ``prepare`` raises it.
+    """
     from tpactl.prepare.prepare import prepare
 
+    data = beside(out)
     prepare(source, data, update=data.exists(), on_progress=on_progress)
