@@ -47,6 +47,11 @@ class ParallelBottleneck(nn.Module):
         self._activation = (activation,)
         self._start(initialisation, generator)
 
+    @property
+    def activation(self) -> Callable[[Tensor], Tensor]:
+        """Between the two linear layers."""
+        return self._activation[0]
+
     @torch.no_grad()
     def _start(self, initialisation: str, generator: torch.Generator) -> None:
         width, d_model = self.down.weight.shape
@@ -73,7 +78,7 @@ class ParallelBottleneck(nn.Module):
         Returns:
             Same shape and dtype. The weights stay float32 and are cast to the input's dtype.
         """
-        inner = self._activation[0](_linear(hidden, self.down))
+        inner = self.activation(_linear(hidden, self.down))
         inner = F.dropout(inner, self.dropout, self.training)
         scale = self.scale if isinstance(self.scale, float) else self.scale.to(inner.dtype)
         return _linear(inner, self.up) * scale

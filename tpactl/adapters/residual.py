@@ -40,8 +40,8 @@ class SiteBottleneck(Part):
         self.adapter = bottleneck
         # Tuples hide from nn.Module what belongs to the base.
         self._site = (site,)
-        self._shape = shape
-        self._is_block = is_block
+        self.shape = shape
+        self.is_block = is_block
 
     @property
     def site(self) -> Site:
@@ -50,33 +50,7 @@ class SiteBottleneck(Part):
 
     def put_on(self) -> list[Removable]:
         """Add the bottleneck's output to the site's."""
-        site, shape = self.site, self._shape
-        at_norm: list[Tensor] = []
-
-        def remember(norm: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
-            at_norm[:] = [args[0] if shape.input == "residual" else out]
-
-        def add(module: nn.Module, args: Any, kwargs: dict[str, Any], out: Any) -> Any:
-            output = out[0] if isinstance(out, tuple) else out
-            if at_norm:
-                read = at_norm.pop()
-            elif shape.form == "sequential":
-                read = output
-            else:
-                read = args[0] if args else kwargs["hidden_states"]
-            # Of a transposed tensor torch computes a product in one of two ways, by whether the
-            # weights require a gradient: the trained and the loaded adapter would differ in bits.
-            output = output + self.adapter(read.contiguous())
-            return (output, *out[1:]) if isinstance(out, tuple) else output
-
-        handles: list[Removable] = [site.module.register_forward_hook(add, with_kwargs=True)]
-        # A module may own its norm, so the norm itself is asked what it read and gave. A block's
-        # final norm is the end of it, and in front of a block there is none.
-        reads_norm = shape.form == "parallel" and not self._is_block
-        reads_norm |= self._is_block and shape.form == "sequential" and shape.input == "residual"
-        if reads_norm:
-            handles.append(site.norm.register_forward_hook(remember))
-        return handles
+        return put_at(self.site, self.shape, self.adapter, is_block=self.is_block)
 
     def merge_into(self, model: nn.Module) -> None:
         """Make the bottleneck further hidden units of its feed-forward module; exact.
@@ -85,7 +59,7 @@ class SiteBottleneck(Part):
             UsageError: it reads another input, uses another activation or stands elsewhere, so it
                 cannot become part of a feed-forward module.
         """
-        site, shape = self.site, self._shape
+        site, shape = self.site, self.shape
         fits = (shape.form, shape.input, shape.activation) == ("parallel", "ffn", "ffn")
         if not fits or not isinstance(site, FeedForward):
             raise UsageError(
@@ -101,6 +75,45 @@ class SiteBottleneck(Part):
             feed_forward.get_submodule(names[id(site.linear_out)]),
             self.adapter,
         )
+
+
+def put_at(
+    site: Site, shape: Shape, correction: Callable[[Tensor], Tensor], *, is_block: bool
+) -> list[Removable]:
+    """Add to what ``site`` gives a correction of what ``shape`` says is read there.
+
+    Args:
+        site: where.
+        shape: its form and its input are looked at.
+        correction: (batch, frames, d_model) to the same shape.
+        is_block: the site is a whole block.
+    """
+    at_norm: list[Tensor] = []
+
+    def remember(norm: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
+        at_norm[:] = [args[0] if shape.input == "residual" else out]
+
+    def add(module: nn.Module, args: Any, kwargs: dict[str, Any], out: Any) -> Any:
+        output = out[0] if isinstance(out, tuple) else out
+        if at_norm:
+            read = at_norm.pop()
+        elif shape.form == "sequential":
+            read = output
+        else:
+            read = args[0] if args else kwargs["hidden_states"]
+        # Of a transposed tensor torch computes a product in one of two ways, by whether the
+        # weights require a gradient: the trained and the loaded adapter would differ in bits.
+        output = output + correction(read.contiguous())
+        return (output, *out[1:]) if isinstance(out, tuple) else output
+
+    handles: list[Removable] = [site.module.register_forward_hook(add, with_kwargs=True)]
+    # A module may own its norm, so the norm itself is asked what it read and gave. A block's
+    # final norm is the end of it, and in front of a block there is none.
+    reads_norm = shape.form == "parallel" and not is_block
+    reads_norm |= is_block and shape.form == "sequential" and shape.input == "residual"
+    if reads_norm:
+        handles.append(site.norm.register_forward_hook(remember))
+    return handles
 
 
 def build(base: Base, shape: Shape, seed: int) -> list[Part]:
