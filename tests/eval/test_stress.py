@@ -84,7 +84,7 @@ def test_a_room_decays_by_sixty_decibels_in_its_time(rt60_s):
 def test_a_telephone_passes_its_band_only():
     def passed(hz):
         heard = over_telephone(tone(hz), generator())[2_000:-2_000]
-        return 20 * np.log10(np.sqrt(np.mean(heard**2)) / (0.3 / np.sqrt(2)))
+        return 20 * np.log10(np.sqrt(np.mean(heard**2)) / (0.3 / np.sqrt(2)) + 1e-9)
 
     assert passed(1_000) == pytest.approx(0, abs=0.5)
     assert passed(100) < -30
@@ -92,8 +92,8 @@ def test_a_telephone_passes_its_band_only():
 
 
 def test_a_telephone_has_eight_bits():
-    heard = over_telephone(tone(1_000), generator())[2_000:-2_000]
-    error = heard - tone(1_000)[2_000:-2_000]
+    heard = over_telephone(tone(1_013), generator())[2_000:-2_000]
+    error = heard - tone(1_013)[2_000:-2_000]
     # G.711 has about 38 dB of signal to quantisation noise.
     assert 30 < 10 * np.log10(0.045 / np.mean(error**2)) < 45
 

@@ -15,6 +15,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tpactl.audio import telephone
+from tpactl.audio.noise import add_noise
+from tpactl.audio.resample import resample
+from tpactl.audio.room import reverberate
 from tpactl.formats.dataset import SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
@@ -24,9 +28,6 @@ NOISE_DB = (20.0, 10.0, 5.0, 0.0)
 RT60_S = (0.3, 0.8)
 SPEEDS = (0.9, 1.1)
 
-_TELEPHONE_RATE = 8_000
-_TELEPHONE_BAND_HZ = (300.0, 3_400.0)
-_MU = 255.0
 _EARLY_S = 0.0025
 
 
@@ -79,9 +80,7 @@ def noisy(snr_db: float, samples: Samples, generator: np.random.Generator) -> Sa
     frequencies = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
     spectrum[frequencies < 50] = 0
     noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(frequencies, 50)), len(samples))
-    power = float(np.mean(noise**2))
-    wanted = float(np.mean(samples.astype(np.float64) ** 2)) / 10 ** (snr_db / 10)
-    return (samples + noise * np.sqrt(wanted / power if power else 0.0)).astype(np.float32)
+    return add_noise(samples, noise.astype(np.float32), snr_db)
 
 
 def in_room(rt60_s: float, samples: Samples, generator: np.random.Generator) -> Samples:
@@ -97,32 +96,14 @@ def in_room(rt60_s: float, samples: Samples, generator: np.random.Generator) -> 
     tail[times < _EARLY_S] = 0
     tail /= np.sqrt(np.sum(tail**2))
     tail[0] = 1.0
-    size = len(samples) + len(tail) - 1
-    spectrum = np.fft.rfft(samples, size) * np.fft.rfft(tail, size)
-    return np.fft.irfft(spectrum, size)[: len(samples)].astype(np.float32)
+    return reverberate(samples, tail.astype(np.float32))
 
 
 def over_telephone(samples: Samples, generator: np.random.Generator) -> Samples:
-    """Return ``samples`` after a telephone line: 300-3400 Hz, 8 kHz, 8 bits of mu-law, and back.
-
-    Source: ITU-T G.711 (mu-law, mu = 255) in its continuous form; G.712 for the band.
-    """
-    from tpactl.audio.resample import resample
-
-    narrow = resample(samples, SAMPLE_RATE, _TELEPHONE_RATE).astype(np.float64)
-    spectrum = np.fft.rfft(narrow)
-    frequencies = np.fft.rfftfreq(len(narrow), 1 / _TELEPHONE_RATE)
-    low, high = _TELEPHONE_BAND_HZ
-    spectrum[(frequencies < low) | (frequencies > high)] = 0
-    line = np.clip(np.fft.irfft(spectrum, len(narrow)), -1, 1)
-    compressed = np.sign(line) * np.log1p(_MU * np.abs(line)) / np.log1p(_MU)
-    stored = np.round(compressed * 127) / 127
-    heard = np.sign(stored) * np.expm1(np.abs(stored) * np.log1p(_MU)) / _MU
-    return resample(heard.astype(np.float32), _TELEPHONE_RATE, SAMPLE_RATE)
+    """Return ``samples`` after a telephone line: 300-3400 Hz, 8 kHz, mu-law, and back."""
+    return telephone.over_telephone(samples, SAMPLE_RATE)
 
 
 def faster(factor: float, samples: Samples, generator: np.random.Generator) -> Samples:
     """Return ``samples`` played ``factor`` times as fast, the pitch moving with it."""
-    from tpactl.audio.resample import resample
-
     return resample(samples, round(SAMPLE_RATE * factor), SAMPLE_RATE)
