@@ -12,6 +12,7 @@ import torch
 
 from tpactl.audio.decode import decode
 from tpactl.bases.base import Base, Features
+from tpactl.bases.beam import Beam
 from tpactl.formats.progress import Progress
 
 BATCH_S = 120.0
@@ -60,10 +61,16 @@ def read_batches(
 
 
 @torch.inference_mode()
-def recognise_features(base: Base, features: Features) -> list[str]:
-    """Return the greedy transcripts of one batch, with whatever adapter is active."""
+def recognise_features(base: Base, features: Features, beam: Beam | None = None) -> list[str]:
+    """Return the transcripts of one batch, with whatever adapter is active.
+
+    Args:
+        base: a loaded base.
+        features: the batch.
+        beam: searches; ``None`` decodes greedily.
+    """
     logits, lengths = base.logits(features)
-    return base.decode(logits, lengths)
+    return (beam or base).decode(logits, lengths)
 
 
 def recognise(

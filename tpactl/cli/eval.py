@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tpactl.cli import console
+from tpactl.cli import beam_options, console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -84,6 +84,20 @@ def eval(
             metavar="FILE", help="Department terms, one a line: recall and precision of each."
         ),
     ] = None,
+    decode: Annotated[
+        Literal["greedy", "beam"] | None,
+        typer.Option(
+            help="beam also decodes every system by beam search, as a system of its own. Default: "
+            "beam where --lm or --words is given."
+        ),
+    ] = None,
+    lm: Annotated[Path | None, beam_options.LM] = None,
+    words: Annotated[Path | None, beam_options.WORDS] = None,
+    beam_width: Annotated[int | None, beam_options.WIDTH] = None,
+    lm_weight: Annotated[float | None, beam_options.LM_WEIGHT] = None,
+    word_bonus: Annotated[float | None, beam_options.WORD_BONUS] = None,
+    unknown_penalty: Annotated[float | None, beam_options.UNKNOWN_PENALTY] = None,
+    words_weight: Annotated[float | None, beam_options.WORDS_WEIGHT] = None,
     stress: Annotated[
         bool,
         typer.Option("--stress", help="Also under noise, in rooms, by telephone, at other speeds."),
@@ -151,6 +165,7 @@ def eval(
       tpactl eval --data DATA --split test --run RUN --out REPORT
     """
     from tpactl.eval.plan import Plan
+    from tpactl.flows.beam import beam_settings
     from tpactl.flows.compare import compare, prices_of
 
     plan = Plan(
@@ -170,6 +185,16 @@ def eval(
             currency=currency,
         ),
         departments=departments,
+        beam=beam_settings(
+            decode,
+            lm=lm,
+            words=words,
+            width=beam_width,
+            lm_weight=lm_weight,
+            word_bonus=word_bonus,
+            unknown_penalty=unknown_penalty,
+            words_weight=words_weight,
+        ),
     )
     with console.progress() as on_progress:
         report = compare(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.text import Text
 
-from tpactl.cli import console
+from tpactl.cli import beam_options, console
 
 
 def transcribe(
@@ -35,6 +35,17 @@ def transcribe(
             "package, folder name of a run; may be repeated.",
         ),
     ] = None,
+    decode: Annotated[
+        Literal["greedy", "beam"] | None,
+        typer.Option(help="Default: beam where --lm or --words is given."),
+    ] = None,
+    lm: Annotated[Path | None, beam_options.LM] = None,
+    words: Annotated[Path | None, beam_options.WORDS] = None,
+    beam_width: Annotated[int | None, beam_options.WIDTH] = None,
+    lm_weight: Annotated[float | None, beam_options.LM_WEIGHT] = None,
+    word_bonus: Annotated[float | None, beam_options.WORD_BONUS] = None,
+    unknown_penalty: Annotated[float | None, beam_options.UNKNOWN_PENALTY] = None,
+    words_weight: Annotated[float | None, beam_options.WORDS_WEIGHT] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -47,8 +58,19 @@ def transcribe(
     Example:
       tpactl transcribe call.wav --base starter --package adapter.tpa
     """
+    from tpactl.flows.beam import beam_settings
     from tpactl.flows.transcribe import transcribe as run_flow
 
+    beam = beam_settings(
+        decode,
+        lm=lm,
+        words=words,
+        width=beam_width,
+        lm_weight=lm_weight,
+        word_bonus=word_bonus,
+        unknown_penalty=unknown_penalty,
+        words_weight=words_weight,
+    )
     with console.progress() as on_progress:
         found = run_flow(
             audio,
@@ -56,9 +78,12 @@ def transcribe(
             packages=package or (),
             runs=run or (),
             only=adapter or (),
+            beam=beam,
             device=device,
             on_progress=on_progress,
         )
+    if found.beam is not None and found.beam.unwritable:
+        console.warn(f"the base cannot write, and never hears: {', '.join(found.beam.unwritable)}")
     if json:
         console.print_json(found)
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tpactl import __version__
 from tpactl.errors import UsageError
@@ -27,8 +27,9 @@ from tpactl.eval.report import check_place, write
 from tpactl.eval.slices import check_columns, slicings, worst_slices
 from tpactl.eval.stress import SEED as STRESS_SEED
 from tpactl.eval.stress import disturbances
-from tpactl.eval.systems import BASE_NAME, System
+from tpactl.eval.systems import BASE_NAME, System, beam_name
 from tpactl.eval.testset import TestSet, read_test_set
+from tpactl.formats.decoding import BeamSettings
 from tpactl.formats.progress import Progress
 from tpactl.formats.report import (
     General,
@@ -42,6 +43,9 @@ from tpactl.formats.report import (
     SystemResult,
 )
 from tpactl.scoring import normalise
+
+if TYPE_CHECKING:
+    from tpactl.bases.beam import BeamDecoder
 
 
 def compare(
@@ -89,6 +93,7 @@ def compare(
         base_ref,
         systems,
         out,
+        beam=asked.beam,
         device=device,
         resume=resume,
         on_progress=on_progress,
@@ -112,6 +117,7 @@ class _Asked:
     measure: Measure
     metric: Metric
     terms: TermList | None
+    beam: BeamDecoder | None
 
     @classmethod
     def check(
@@ -125,7 +131,7 @@ class _Asked:
         force: bool,
         resume: bool,
     ) -> _Asked:
-        _check_names(systems)
+        _check_names(systems, with_beam=plan.beam is not None)
         if plan.incumbent not in (None, *(system.name for system in systems)):
             raise UsageError(
                 f"no system is called {plan.incumbent!r}", "name one of the systems as incumbent"
@@ -150,7 +156,8 @@ class _Asked:
         measure = Measure(test_set, rules)
         terms = None if plan.glossary is None else read_terms(plan.glossary, rules)
         metric = measure.metric if plan.metric == "auto" else plan.metric
-        return cls(plan, systems, test_set, general, measure, metric, terms)
+        beam = None if plan.beam is None else _beam(plan.beam)
+        return cls(plan, systems, test_set, general, measure, metric, terms, beam)
 
     def leaks(self) -> list[Leak]:
         found = leak_check.leaks(self.test_set, self.systems, "test")
@@ -168,9 +175,9 @@ class _Asked:
     def report(self, listened: Listened, scores: Mapping[str, Scores], leaks: list[Leak]) -> Report:
         test_set, measure, plan = self.test_set, self.measure, self.plan
         hearing = listened.hearings[TEST]
-        by_name = {system.name: system for system in self.systems}
+        searched = self._searched()
         results = [
-            self._result(name, each, listened, by_name.get(name)) for name, each in scores.items()
+            self._result(name, each, listened, searched.get(name)) for name, each in scores.items()
         ]
         against: dict[Role, str] = {"base": BASE_NAME}
         if plan.incumbent is not None:
@@ -199,7 +206,7 @@ class _Asked:
             metric=self.metric,
             incumbent=plan.incumbent,
             full=full,
-            comparisons=comparisons(scores, against, self.metric),
+            comparisons=comparisons(scores, against, self.metric, searched),
             general=self._general(listened),
             slicings=parts,
             worst_slices=worst_slices(parts, self.metric),
@@ -214,11 +221,22 @@ class _Asked:
                 base_parameters=listened.base_parameters,
             ),
             timing_utterances=len(single.systems[BASE_NAME].texts) if single else None,
+            beam=listened.beam,
         )
 
+    def _searched(self) -> dict[str, str]:
+        """Return each system of beam search with the one it decodes."""
+        if self.beam is None:
+            return {}
+        return {beam_name(n): n for n in (BASE_NAME, *(system.name for system in self.systems))}
+
     def _result(
-        self, name: str, scores: Scores, listened: Listened, system: System | None
+        self, name: str, scores: Scores, listened: Listened, searched: str | None
     ) -> SystemResult:
+        by_name = {system.name: system for system in self.systems}
+        origin = _origin(by_name.get(searched or name), listened)
+        if searched is not None and listened.beam is not None and listened.beam.size_bytes:
+            origin["size_bytes"] = (origin["size_bytes"] or 0) + listened.beam.size_bytes
         heard = listened.hearings[TEST].systems[name]
         seconds = sum(heard.seconds.values())
         single = listened.hearings.get(SINGLE)
@@ -234,7 +252,8 @@ class _Asked:
                 _factor(single.systems[name].seconds, self.test_set) if single else None
             ),
             inference_memory_bytes=heard.memory_bytes,
-            **_origin(system, listened),
+            decoding="greedy" if searched is None else "beam",
+            **origin,
         )
 
     def _general(self, listened: Listened) -> General | None:
@@ -276,8 +295,17 @@ def _factor(seconds: Mapping[int, float], test_set: TestSet) -> float:
     return sum(seconds.values()) / sum(test_set.durations_s[index] for index in seconds)
 
 
-def _check_names(systems: Sequence[System]) -> None:
+def _beam(settings: BeamSettings) -> BeamDecoder:
+    from tpactl.bases.beam import BeamDecoder
+
+    return BeamDecoder(settings)
+
+
+def _check_names(systems: Sequence[System], *, with_beam: bool) -> None:
     sources = {BASE_NAME: "the base"}
+    if with_beam:
+        sources[beam_name(BASE_NAME)] = "the base under beam search"
+        sources |= {beam_name(s.name): f"{s.source} under beam search" for s in systems}
     for system in systems:
         if system.name in sources:
             raise UsageError(

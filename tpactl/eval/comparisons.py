@@ -11,11 +11,14 @@ from tpactl.scoring.mapsswe import mapsswe
 from tpactl.scoring.paired import PairedBootstrap, paired_bootstrap
 from tpactl.scoring.wer import rate
 
-Role = Literal["base", "incumbent", "full"]
+Role = Literal["base", "incumbent", "full", "greedy"]
 
 
 def comparisons(
-    scores: Mapping[str, Scores], against: Mapping[Role, str], metric: Metric
+    scores: Mapping[str, Scores],
+    against: Mapping[Role, str],
+    metric: Metric,
+    searched: Mapping[str, str] = {},
 ) -> list[Comparison]:
     """Return the paired tests of every system against each of ``against``.
 
@@ -23,13 +26,20 @@ def comparisons(
         scores: of all systems, by name, in the order of the report.
         against: role to the system's name.
         metric: by word or by character.
+        searched: each system of beam search to the same one decoded greedily.
     """
-    return [
+    found = [
         _compare(scores, name, other, role, metric)
         for role, other in against.items()
         for name in scores
         # The base is what others are measured against; itself it is measured against nothing.
         if name != other and name != against.get("base")
+    ]
+    # Base, incumbent and full fine-tune are compared with their own search above.
+    return found + [
+        _compare(scores, name, greedy, "greedy", metric)
+        for name, greedy in searched.items()
+        if greedy not in against.values()
     ]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tpactl.errors import InputError
 from tpactl.eval.measure import Measure, Scores, tokens
-from tpactl.formats.files import sha256_of
 from tpactl.formats.report import Glossary, Metric, Term, TermResult
+from tpactl.formats.terms import read_term_file
 from tpactl.scoring.alignment import align
 from tpactl.scoring.normalise import Normaliser
 from tpactl.scoring.terms import TermCounts, count_term
@@ -25,40 +25,25 @@ class TermList:
 
 
 def read_terms(path: Path, normaliser: Normaliser) -> TermList:
-    """Return the terms of a text file, one a line; empty lines and ``#`` comments do not count.
+    """Return the terms of a file as ``normaliser`` writes them.
 
     Raises:
-        InputError: no such file, no UTF-8, no term, or terms of which the normaliser leaves
-            nothing.
+        InputError: as ``read_term_file``, or the normaliser leaves nothing of a term.
     """
-    try:
-        content = path.read_bytes()
-        lines = content.decode("utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read: {error.strerror or error}",
-            "give a text file, one term a line",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: is no UTF-8 text", "save it as UTF-8, one term a line"
-        ) from error
-    written = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    file = read_term_file(path)
     terms: dict[str, str] = {}
-    for term in written:
+    for term in file.terms:
         normalised = normaliser(term)
         # Two spellings of one normalised term would count it twice.
         if normalised not in terms.values():
             terms[term] = normalised
     empty = [term for term, normalised in terms.items() if not normalised]
-    if not terms or empty:
+    if empty:
         raise InputError(
-            f"{path}: {normaliser.name} leaves nothing of: {', '.join(empty)}"
-            if empty
-            else f"{path}: holds no term",
+            f"{path}: {normaliser.name} leaves nothing of: {', '.join(empty)}",
             "give one term a line, with letters or digits",
         )
-    return TermList(path, sha256_of(content), terms)
+    return TermList(path, file.digest, terms)
 
 
 def glossary(

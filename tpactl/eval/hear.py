@@ -106,7 +106,7 @@ def hear(
         IntegrityError: an audio file is not the one that was prepared.
     """
     durations_s = condition.test_set.durations_s
-    names = list(turns.systems)
+    names = turns.names
     done: set[int] = set()
     for batch in journal.earlier(condition.name, names):
         hearing.add(batch, durations_s)

@@ -13,7 +13,8 @@ from tpactl.errors import BaseError
 from tpactl.eval.conditions import GENERAL, TEST
 from tpactl.eval.hear import Condition, Hearing, hear, warm_up
 from tpactl.eval.journal import Journal
-from tpactl.eval.systems import BASE_NAME, System
+from tpactl.eval.systems import BASE_NAME, System, beam_name
+from tpactl.formats.decoding import BeamSearch
 from tpactl.formats.evaluation import Evaluation
 from tpactl.formats.identity import differences
 from tpactl.formats.progress import Progress
@@ -21,6 +22,7 @@ from tpactl.formats.progress import Progress
 if TYPE_CHECKING:
     from tpactl.adapters.adapter import Adapter
     from tpactl.bases.base import Base
+    from tpactl.bases.beam import Beam, BeamDecoder
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Listened:
     base_parameters: int
     device: str
     journal: Journal
+    beam: BeamSearch | None
 
 
 def listen(
@@ -42,6 +45,7 @@ def listen(
     systems: Sequence[System],
     out: Path | None,
     *,
+    beam: BeamDecoder | None = None,
     device: str,
     resume: bool,
     on_progress: Progress | None,
@@ -53,6 +57,7 @@ def listen(
         base_ref: starter, a model directory, or HUB_ID[@REVISION].
         systems: adapters on it, and fine-tuned models.
         out: the report's place, beside which the work is kept until it is whole.
+        beam: searches every system's logits too.
         device: auto, cpu, cuda, ...
         resume: go on where an earlier evaluation into ``out`` stopped.
         on_progress: called with utterances done.
@@ -82,7 +87,9 @@ def listen(
     chosen = choose(device)
     base = load_base(base_ref, device=chosen)
     _check_bases(base, systems)
-    journal = Journal(out, _evaluation(base, systems, conditions, chosen), resume=resume)
+    search = None if beam is None else beam.on(base)
+    evaluation = _evaluation(base, systems, conditions, chosen, search)
+    journal = Journal(out, evaluation, resume=resume)
     adapters: dict[str, Adapter | None] = {
         system.name: load(base, system.folder, name=system.name)
         for system in systems
@@ -94,7 +101,7 @@ def listen(
         for condition in conditions:
             hear(turns, condition, hearings[condition.name], journal, on_batch=advance)
 
-    hear_all(Turns(base, {BASE_NAME: None, **adapters}))
+    hear_all(Turns(base, {BASE_NAME: None, **adapters}, search))
     listened = Listened(
         hearings=hearings,
         base_ref=base_ref,
@@ -103,20 +110,30 @@ def listen(
         base_parameters=base.num_parameters,
         device=chosen,
         journal=journal,
+        beam=evaluation.beam,
     )
     # Each fine-tuned model is as large as the base: never hold two.
     del base, adapters
     for system in models:
         gc.collect()
-        hear_all(Turns(load_base(str(system.folder), device=chosen), {system.name: None}))
+        model = load_base(str(system.folder), device=chosen)
+        search = None if beam is None else beam.on(model)
+        hear_all(Turns(model, {system.name: None}, search))
+        del model
     order = [BASE_NAME, *(system.name for system in systems)]
+    if beam is not None:
+        order = [name for system in order for name in (system, beam_name(system))]
     for hearing in hearings.values():
         hearing.systems = {name: hearing.systems[name] for name in order}
     return listened
 
 
 def _evaluation(
-    base: Base, systems: Sequence[System], conditions: Sequence[Condition], device: str
+    base: Base,
+    systems: Sequence[System],
+    conditions: Sequence[Condition],
+    device: str,
+    beam: Beam | None,
 ) -> Evaluation:
     by_name = {condition.name: condition for condition in conditions}
     test_set = by_name[TEST].test_set
@@ -132,6 +149,7 @@ def _evaluation(
         conditions=[f"{c.name}: {len(c.indices)} utterances" for c in conditions],
         device=device,
         with_snr=by_name[TEST].with_snr,
+        beam=None if beam is None else beam.record,
     )
 
 

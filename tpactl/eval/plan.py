@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tpactl.formats.decoding import BeamSettings
 from tpactl.formats.report import Prices
 
 
@@ -25,6 +26,7 @@ class Plan:
         single: so many utterances are also recognised one by one, to time that.
         prices: of computing.
         departments: how many the costs are projected for.
+        beam: also search every system's logits, as a system of its own.
     """
 
     normaliser: str | None = None
@@ -38,3 +40,4 @@ class Plan:
     single: int = 0
     prices: Prices = field(default_factory=Prices)
     departments: int = 10
+    beam: BeamSettings | None = None

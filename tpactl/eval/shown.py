@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from tpactl.eval import leaks
+from tpactl.formats.decoding import BeamSearch
 from tpactl.formats.report import Rate, Report, SystemResult, WorstSlice
 
 _JOINED = 0.8
 """Fewer words than this share of the references' own are worth a note."""
+_NAMED = 5
+"""Terms a note names."""
 
 
 def cells(system: SystemResult) -> list[str]:
@@ -103,7 +106,7 @@ def facts(report: Report) -> dict[str, str]:
     """Return what the figures rest on, by name."""
     interval = report.interval
     spoken = f" by {report.speakers} speakers" if report.speakers else ""
-    return {
+    found = {
         "data": f"{report.data_path} ({report.data_digest[:19]}), {report.split}: "
         f"{report.utterances} utterances{spoken}, {report.duration_s / 60:.1f} min",
         "base": f"{report.base_ref} ({report.base_digest[:19]})",
@@ -113,6 +116,25 @@ def facts(report: Report) -> dict[str, str]:
         "device": report.device,
         "tpactl": report.tpactl_version,
     }
+    if report.beam is not None:
+        found["beam search"] = search(report.beam)
+    return found
+
+
+def search(beam: BeamSearch) -> str:
+    """Return how beam search was set and with which files."""
+    parts = [f"width {beam.width}"]
+    if beam.lm is not None and beam.lm_digest is not None:
+        parts.append(
+            f"{beam.lm} ({beam.lm_digest[:19]}) weight {beam.lm_weight:g}, word bonus "
+            f"{beam.word_bonus:g}, unknown words -{beam.unknown_penalty:g}"
+        )
+    if beam.words is not None and beam.words_digest is not None:
+        parts.append(
+            f"{beam.terms} terms of {beam.words} ({beam.words_digest[:19]}) weight "
+            f"{beam.words_weight:g}"
+        )
+    return f"{'; '.join(parts)}; {beam.library}"
 
 
 def findings(report: Report) -> dict[str, str]:
@@ -166,6 +188,12 @@ def notes(report: Report) -> list[str]:
             f"{report.normaliser.name} makes {words} words of the references' {raw_words}: digits "
             "read one by one become one word, so one wrong digit counts as a wrong number. "
             "whisper-basic counts each word as it was said."
+        )
+    if report.beam is not None and report.beam.unwritable:
+        left_out = report.beam.unwritable
+        found.append(
+            f"{len(left_out)} terms of {report.beam.words} cannot be written by the base and are "
+            f"never heard: {', '.join(left_out[:_NAMED])}{', ...' if left_out[_NAMED:] else ''}."
         )
     if report.systems[0].wer.low is None:
         found.append(

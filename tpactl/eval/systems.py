@@ -18,6 +18,11 @@ BASE_NAME = "base"
 """How the base is called beside the systems; no system may take the name."""
 
 
+def beam_name(system: str) -> str:
+    """Return how ``system`` is called where beam search decodes it."""
+    return f"{system} + beam"
+
+
 @dataclass(frozen=True)
 class TrainingContent:
     """What a system was trained on, as its run or package records it."""

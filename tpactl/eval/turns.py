@@ -26,7 +26,9 @@ from tpactl.adapters.adapter import Adapter
 from tpactl.adapters.attach import activate
 from tpactl.adapters.prefix import lowest_block, standing_aside
 from tpactl.bases.base import SAMPLE_RATE, Base, Features
+from tpactl.bases.beam import Beam
 from tpactl.eval.memory import PeakMemory
+from tpactl.eval.systems import beam_name
 
 _TOLERANCE = 1e-4
 """Of logits on the way round: nothing is computed otherwise, only less."""
@@ -63,11 +65,15 @@ class Turns:
     Args:
         base: a loaded base, or a fine-tuned model.
         systems: adapters on it by name; ``None`` is the base alone, which must be the first.
+        beam: searches each system's logits too, as a turn of its own.
     """
 
-    def __init__(self, base: Base, systems: Mapping[str, Adapter | None]) -> None:
+    def __init__(
+        self, base: Base, systems: Mapping[str, Adapter | None], beam: Beam | None = None
+    ) -> None:
         self.base = base
         self.systems = dict(systems)
+        self.beam = beam
         first, *others = self.systems.values()
         if first is not None:
             raise ValueError("the base itself must be the first system")
@@ -75,9 +81,19 @@ class Turns:
         self._fronts = _modules_before(base) if others else []
         self._cuts = self._proved() if others else {}
 
+    @property
+    def names(self) -> list[str]:
+        """Whose turns ``take`` returns, in its order."""
+        if self.beam is None:
+            return list(self.systems)
+        return [turn for name in self.systems for turn in (name, beam_name(name))]
+
     @torch.inference_mode()
     def take(self, features: Features) -> dict[str, Turn]:
-        """Return each system's turn on one batch, in the order of the systems."""
+        """Return each system's turn on one batch, in the order of the systems.
+
+        Where there is a beam search, it follows each of them on the same logits.
+        """
         kept = _Kept()
         turns = {}
         try:
@@ -85,15 +101,24 @@ class Turns:
                 memory = PeakMemory(self.base.device)
                 started = self._now()
                 logits, lengths = self._logits(adapter, features, kept)
-                texts = self.base.decode(logits, lengths)
-                seconds = self._now() - started
+                logits_s = self._now() - started
                 cut = self._cut(adapter)
                 if cut is not None:
-                    seconds += kept.seconds[cut]
-                turns[name] = Turn(texts, seconds, memory.peak_bytes())
+                    logits_s += kept.seconds[cut]
+                for turn, decoder in self._decoders(name):
+                    started = self._now()
+                    texts = decoder.decode(logits, lengths)
+                    seconds = logits_s + self._now() - started
+                    turns[turn] = Turn(texts, seconds, memory.peak_bytes())
         finally:
             activate(self.base, None)
         return turns
+
+    def _decoders(self, system: str) -> list[tuple[str, Base | Beam]]:
+        decoders: list[tuple[str, Base | Beam]] = [(system, self.base)]
+        if self.beam is not None:
+            decoders.append((beam_name(system), self.beam))
+        return decoders
 
     def _cut(self, adapter: Adapter | None) -> int | None:
         return None if adapter is None else self._cuts.get(adapter.name)

@@ -19,12 +19,14 @@ import numpy as np
 from tpactl.errors import BaseError, InputError, UsageError
 from tpactl.formats.adapter import WEIGHTS_FILE
 from tpactl.formats.dataset import SAMPLE_RATE
+from tpactl.formats.decoding import BeamSearch, BeamSettings
 from tpactl.formats.files import Record
 from tpactl.formats.run import Run
 
 if TYPE_CHECKING:
     from tpactl.adapters.adapter import Adapter
     from tpactl.bases.base import Base
+    from tpactl.bases.beam import Beam
     from tpactl.formats.progress import Progress
 
 SCHEMA_VERSION = 1
@@ -67,6 +69,8 @@ class Transcription(Record, kw_only=True):
     base_digest: str
     device: str
     transcripts: list[Transcript]
+    beam: BeamSearch | None = None
+    """How beam search found the texts; ``None``: they were decoded greedily."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ def transcribe(
     packages: Sequence[Path] = (),
     runs: Sequence[Path] = (),
     only: Sequence[str] = (),
+    beam: BeamSettings | None = None,
     device: str = "auto",
     on_progress: Progress | None = None,
 ) -> Transcription:
@@ -95,6 +100,7 @@ def transcribe(
         packages: ``.tpa`` files; each is checked whole before anything is loaded.
         runs: folders of ``tpactl train``.
         only: names of the adapters to use; empty for all that are given.
+        beam: decode by beam search, so set; ``None`` decodes greedily.
         device: auto, cpu, cuda, ...
         on_progress: called with the seconds of audio that are done.
 
@@ -109,19 +115,23 @@ def transcribe(
         cuts = _check(audio)
 
         from tpactl.adapters.store import load
+        from tpactl.bases.beam import BeamDecoder
         from tpactl.bases.devices import choose
         from tpactl.bases.load import load_base
 
+        decoder = None if beam is None else BeamDecoder(beam)
         base = load_base(base_ref, device=choose(device))
         adapters: list[Adapter | None] = [
             load(base, source.folder, name=source.name) for source in sources
         ]
-        transcripts = _recognise(base, adapters or [None], audio, cuts, on_progress)
+        search = None if decoder is None else decoder.on(base)
+        transcripts = _recognise(base, adapters or [None], audio, cuts, search, on_progress)
     return Transcription(
         base_ref=base_ref,
         base_digest=base.identity.digest,
         device=str(base.device),
         transcripts=transcripts,
+        beam=None if search is None else search.record,
     )
 
 
@@ -219,6 +229,7 @@ def _recognise(
     adapters: Sequence[Adapter | None],
     audio: Sequence[Path],
     cuts: Sequence[list[tuple[float, float]]],
+    search: Beam | None,
     on_progress: Progress | None,
 ) -> list[Transcript]:
     total = sum(pieces[-1][1] for pieces in cuts)
@@ -233,7 +244,7 @@ def _recognise(
 
     for group in _groups([pieces[-1][1] for pieces in cuts]):
         wanted = [(index, piece) for index in group for piece in cuts[index]]
-        texts = _hear(base, adapters, audio, wanted, advance)
+        texts = _hear(base, adapters, audio, wanted, search, advance)
         for index in group:
             for column, adapter in enumerate(adapters):
                 pieces = [
@@ -258,6 +269,7 @@ def _hear(
     adapters: Sequence[Adapter | None],
     audio: Sequence[Path],
     wanted: Sequence[tuple[int, tuple[float, float]]],
+    search: Beam | None,
     advance: Callable[[float], None],
 ) -> list[list[str]]:
     """Return a text for each wanted piece (rows) and adapter (columns)."""
@@ -277,7 +289,7 @@ def _hear(
             features = base.features([waves[row] for row in batch])
             for column, adapter in enumerate(adapters):
                 activate(base, adapter)
-                heard = recognise_features(base, features)
+                heard = recognise_features(base, features, search)
                 for row, text in zip(batch, heard, strict=True):
                     texts[row][column] = text
             advance(sum(lengths[row] for row in batch))

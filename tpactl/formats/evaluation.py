@@ -6,6 +6,7 @@ REPORT.unfinished/heard.jsonl        HeardBatch, one a line
 
 from __future__ import annotations
 
+from tpactl.formats.decoding import BeamSearch
 from tpactl.formats.files import Record
 
 
@@ -24,6 +25,8 @@ class Evaluation(Record, kw_only=True):
     """``test``, ``general``, ``single`` and one of each disturbance."""
     device: str
     with_snr: bool
+    beam: BeamSearch | None = None
+    """How every system's logits were also searched."""
 
 
 class Turn(Record, kw_only=True):

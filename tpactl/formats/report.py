@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from tpactl.errors import InputError
+from tpactl.formats.decoding import BeamSearch
 from tpactl.formats.files import Record, read_json
 
 SCHEMA_VERSION = 2
@@ -71,7 +72,9 @@ class SystemResult(Record, kw_only=True):
     train_seconds: float | None
     peak_memory_bytes: int | None
     """Of the training."""
-    decoding: str = "greedy"
+    decoding: Literal["greedy", "beam"] = "greedy"
+    """``beam`` is the system of the name before ``+ beam``, its logits searched as ``beam`` of the
+    report says."""
     raw_cer: Rate | None = None
     """As ``raw_wer``, by character."""
     real_time_factor_single: float | None = None
@@ -121,8 +124,8 @@ class Comparison(Record, kw_only=True):
 
     system: str
     against: str
-    role: Literal["base", "incumbent", "full"]
-    """What ``against`` is to the decision."""
+    role: Literal["base", "incumbent", "full", "greedy"]
+    """What ``against`` is to the decision; ``greedy`` is the same system without beam search."""
     metric: Metric
     difference: float
     """The system's rate minus the other's: below 0 is better."""
@@ -387,6 +390,8 @@ class Report(Record, kw_only=True):
     costs: Costs | None = None
     timing_utterances: int | None = None
     """So many were also recognised one by one, for ``real_time_factor_single``."""
+    beam: BeamSearch | None = None
+    """How the systems called ``... + beam`` were decoded; ``None`` where there are none."""
 
 
 class UtteranceResult(Record, kw_only=True):

@@ -22,7 +22,8 @@ def gate(report: Path, policy: Path, *, system: str | None = None) -> GateRecord
     Args:
         report: the folder that ``tpactl eval --out`` wrote.
         policy: a YAML file of ``formats.gate.Policy``.
-        system: the one to judge; ``None`` takes the only adapter that is not the incumbent.
+        system: the one to judge; ``None`` takes the only adapter that is not the incumbent, decoded
+            greedily.
 
     Raises:
         UsageError: the policy cannot be used, or it is not clear which system is meant.
@@ -62,7 +63,9 @@ def _judged(report: Report, name: str | None) -> SystemResult:
     adapters = [
         system
         for system in report.systems
-        if system.kind in ("run", "package") and system.name != report.incumbent
+        if system.kind in ("run", "package")
+        and system.name != report.incumbent
+        and system.decoding == "greedy"
     ]
     if len(adapters) == 1:
         return adapters[0]

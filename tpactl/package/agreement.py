@@ -9,6 +9,7 @@ import msgspec
 
 from tpactl.errors import InputError, IntegrityError
 from tpactl.formats.adapter import CONFIG_FILE, WEIGHTS_FILE, AdapterConfig
+from tpactl.formats.decoding import BeamSearch
 from tpactl.formats.gate import GateRecord, read_gate
 from tpactl.formats.package import PackageRecord
 from tpactl.formats.report import Report, read_report
@@ -92,6 +93,17 @@ def read_evaluation(folder: Path, record: RunRecord, weights_digest: str) -> Rep
         ],
         general=_portable_path(report.general, "data_path"),
         glossary=_portable_path(report.glossary, "path"),
+        beam=_portable_beam(report.beam),
+    )
+
+
+def _portable_beam(beam: BeamSearch | None) -> BeamSearch | None:
+    if beam is None:
+        return None
+    return msgspec.structs.replace(
+        beam,
+        lm=None if beam.lm is None else portable(beam.lm),
+        words=None if beam.words is None else portable(beam.words),
     )
 
 

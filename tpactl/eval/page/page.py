@@ -25,6 +25,7 @@ from tpactl.eval.page.sections import Block, Note, blocks
 from tpactl.eval.page.subject import Subject, subject_of
 from tpactl.eval.page.verdict import Answer, Tile, Verdict, answers, kind_of, tiles, verdict
 from tpactl.eval.page.words import Words, texts
+from tpactl.formats.decoding import BeamSearch
 from tpactl.formats.files import write_bytes
 from tpactl.formats.gate import GateRecord, read_gate
 from tpactl.formats.report import Report, read_report
@@ -268,7 +269,28 @@ def _facts(subject: Subject, t: Words) -> list[tuple[str, str]]:
         (f"{t('fact_systems')}: {system.name}", f"{kind_of(system, subject, t)}; {system.digest}")
         for system in report.systems
     ]
+    if report.beam is not None:
+        facts.append((t("fact_beam"), _search(report.beam, t)))
     return [*facts, (t("fact_device"), report.device)]
+
+
+def _search(beam: BeamSearch, t: Words) -> str:
+    parts = [t("beam_width", width=beam.width)]
+    if beam.lm is not None and beam.lm_digest is not None:
+        file = t("digest_fact", name=beam.lm, digest=_short(beam.lm_digest))
+        parts.append(
+            t(
+                "beam_lm",
+                file=file,
+                weight=f"{beam.lm_weight:g}",
+                bonus=f"{beam.word_bonus:g}",
+                penalty=f"{beam.unknown_penalty:g}",
+            )
+        )
+    if beam.words is not None and beam.words_digest is not None:
+        file = t("digest_fact", name=beam.words, digest=_short(beam.words_digest))
+        parts.append(t("beam_words", n=beam.terms, file=file, weight=f"{beam.words_weight:g}"))
+    return "; ".join([*parts, beam.library])
 
 
 def _short(digest: str) -> str:

@@ -83,7 +83,8 @@ def subject_of(report: Report, name: str | None = None) -> Subject:
     Args:
         report: any report.
         name: a system; ``None`` takes the adapter with the fewest errors that is not the
-            incumbent, else the full fine-tune, else the base.
+            incumbent, else the full fine-tune, else the base; each decoded greedily, because a
+            package holds no language model.
 
     Raises:
         UsageError: no system is called so.
@@ -96,9 +97,10 @@ def subject_of(report: Report, name: str | None = None) -> Subject:
             names = ", ".join(system.name for system in systems)
             raise UsageError(f"the report has no system {name!r}", f"choose one of: {names}")
         return Subject(report, chosen, base)
-    adapters = [system for system in systems if system.kind in ("run", "package")]
+    greedy = [system for system in systems if system.decoding == "greedy"]
+    adapters = [system for system in greedy if system.kind in ("run", "package")]
     new = [system for system in adapters if system.name != report.incumbent]
-    full = [system for system in systems if system.kind == "full"]
+    full = [system for system in greedy if system.kind == "full"]
     candidates = new or adapters or full or [base]
     best = min(candidates, key=lambda system: rate_of(system, report.metric).rate)
     return Subject(report, best, base)

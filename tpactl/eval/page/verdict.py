@@ -151,8 +151,8 @@ def _compared(subject: Subject, t: Words) -> str:
 def kind_of(system: SystemResult, subject: Subject, t: Words) -> str:
     """Return what a system is, and that it runs today where it does."""
     kind = t(f"kind_{system.kind}")
-    if system.decoding != "greedy":
-        kind = t("kind_decoding", kind=kind, decoding=system.decoding)
+    if system.decoding == "beam":
+        kind = t("kind_beam", kind=kind)
     if system.name == subject.report.incumbent:
         return t("kind_incumbent", kind=kind)
     return kind
