@@ -11,14 +11,9 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tpactl.audio.suffixes import AUDIO_SUFFIXES
 from tpactl.errors import InputError
 from tpactl.formats.files import BUILDING_PREFIX
-
-AUDIO_SUFFIXES = frozenset(
-    {".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".mp3", ".ogg", ".oga", ".opus"}
-    | {".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist", ".voc", ".gsm", ".vox"}
-    | {".m4a", ".m4b", ".mp4", ".aac", ".3gp", ".webm", ".mka", ".wma", ".amr", ".awb", ".wv"}
-)
 
 
 class UnusableNameError(Exception):

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tpactl.audio.suffixes import AUDIO_SUFFIXES
 from tpactl.errors import InputError
 from tpactl.formats.dataset import Skipped, Split
-from tpactl.prepare.files import AUDIO_SUFFIXES, SourceFiles, UnusableNameError
+from tpactl.prepare.files import SourceFiles, UnusableNameError
 from tpactl.prepare.text import Row, clean, read_text, rows, unstorable
 from tpactl.prepare.text import shown as printable
 
