@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "init": "Start here",
     "doctor": "Start here",
     "prepare": "Lifecycle",
+    "search": "Lifecycle",
     "train": "Lifecycle",
     "eval": "Lifecycle",
     "gate": "Lifecycle",

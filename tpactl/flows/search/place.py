@@ -1,0 +1,98 @@
+"""The folder of a search: one process at a time, continued or begun anew, never another's."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tpactl.errors import InputError, UsageError
+from tpactl.formats.files import cannot_write, to_builtins
+from tpactl.formats.run import dotted
+from tpactl.formats.search import RECORD, SearchRecord
+from tpactl.train.same_training import MAY_CHANGE
+
+_LOCK = ".lock"
+
+
+@contextmanager
+def search_folder(out: Path, *, force: bool) -> Iterator[None]:
+    """Hold ``out`` for one search.
+
+    Args:
+        out: is made if need be.
+        force: throw away the search that is there.
+
+    Raises:
+        InputError: something else is there, or another process searches there.
+        MachineError: the folder cannot be written.
+    """
+    is_search = (out / RECORD).is_file()
+    if out.exists() and not is_search and (not out.is_dir() or _holds_more(out)):
+        raise InputError(
+            f"{out} exists and is no search (it has no {RECORD})", "choose another --out"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / _LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(
+            f"another process is searching in {out}",
+            "wait until it is done, or choose another --out",
+        ) from error
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    try:
+        if force and is_search:
+            # The record goes last: what a kill leaves is still known for a search.
+            for entry in sorted(out.iterdir(), key=lambda entry: entry.name == RECORD):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name != _LOCK:
+                    entry.unlink()
+        yield
+    finally:
+        lock.release()
+        if out.is_dir() and not _holds_more(out):
+            shutil.rmtree(out, ignore_errors=True)
+
+
+def refuse_another(begun: SearchRecord, now: SearchRecord) -> None:
+    """Refuse to continue a search as another one.
+
+    Raises:
+        UsageError: data, base, space or settings differ; each is named, old and new.
+    """
+    old, new = _identity(begun), _identity(now)
+    faults = [
+        f"{key}: {old.get(key)!r} when it began, {new.get(key)!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    if faults:
+        raise UsageError(
+            f"the search that is there is another one: {faults[0]}",
+            "give the options it began with, choose another --out, or begin anew with --force",
+            faults[1:],
+        )
+
+
+def _identity(record: SearchRecord) -> dict[str, Any]:
+    settings = {key: value for key, value in dotted(record.config).items() if key not in MAY_CHANGE}
+    space = {f"space {key}": value for key, value in to_builtins(record.space).items()}
+    return {
+        **settings,
+        **space,
+        "data": record.data_digest,
+        "base": record.base_digest,
+        "rungs": record.rungs,
+    }
+
+
+def _holds_more(folder: Path) -> bool:
+    return any(entry.name != _LOCK for entry in folder.iterdir())
