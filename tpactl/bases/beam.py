@@ -64,7 +64,7 @@ class BeamDecoder:
                 none of the terms.
         """
         labels, silent = _labels(base)
-        _check_spelling(base, self._library.build_ctcdecoder(list(labels)), silent)
+        _check_spelling(base, self._library.build_ctcdecoder(list(labels)))
         terms, unwritable = _spelt(base, self._terms)
         if self._lm is not None:
             _check_words(base, self._lm)
@@ -205,11 +205,13 @@ def _labels(base: Base) -> tuple[tuple[str, ...], list[int]]:
     for index, token in enumerate(tokens):
         if index == base.blank_id:
             labels.append("")
-        elif token is None or index in special or not token:
+        elif token is not None and token == delimiter:
+            labels.append(" ")
+        elif not token or index in special:
             labels.append(chr(_PRIVATE_USE + index))
             silent.append(index)
         else:
-            labels.append(" " if token == delimiter else token)
+            labels.append(token)
     if len(set(labels)) != len(labels):
         raise BaseError(
             f"base {base.ref!r} has tokens that write the same: beam search cannot tell them apart",
@@ -218,10 +220,10 @@ def _labels(base: Base) -> tuple[tuple[str, ...], list[int]]:
     return tuple(labels), silent
 
 
-def _check_spelling(base: Base, search: Any, silent: Sequence[int]) -> None:
+def _check_spelling(base: Base, search: Any) -> None:
     """Raise where the search writes another text than the tokenizer for the same tokens."""
     ids = base.encode(" ".join(string.ascii_letters + string.digits) + " " + string.ascii_letters)
-    if not ids or set(ids) & set(silent):
+    if not ids:
         return
     path = [token for label in ids for token in (label, base.blank_id)]
     scores = np.full((len(path), base.vocab_size), _NEVER, dtype=np.float32)
