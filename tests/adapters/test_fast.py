@@ -45,7 +45,12 @@ def test_logits_and_every_gradient_agree_with_the_hooks(base, method, settings):
         return logits[valid], torch.autograd.grad(loss, list(adapter.parameters()))
 
     expected, expected_grads = gradients(lambda: base.logits(features))
-    actual, actual_grads = gradients(lambda: path.logits(path.prefix(features)))
+    hidden = path.prefix(features)
+    actual, actual_grads = gradients(
+        lambda: (path.above(hidden.frames, hidden.lengths), hidden.lengths)
+    )
+    whole = path(features.inputs, features.lengths)
+    torch.testing.assert_close(path.above(hidden.frames, hidden.lengths), whole, rtol=0, atol=0)
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
     assert len(actual_grads) == len(list(adapter.parameters()))
     for one, other in zip(actual_grads, expected_grads, strict=True):
@@ -69,7 +74,7 @@ def test_it_applies_only_where_it_computes_what_the_hooks_do(base, case):
     if taken:
         path = FastPath(base, adapter, max_frames=60)
         with torch.inference_mode():
-            actual = path.logits(path.prefix(features))[0]
+            actual = path(features.inputs, features.lengths)
         torch.testing.assert_close(actual, logits(base, features), atol=1e-5, rtol=1e-4)
 
 

@@ -2,7 +2,7 @@
 
 The blocks are rewritten (``bases.fast``), the bottlenecks fused into their feed-forward products,
 and the model is cut below its lowest trained block: ``prefix`` is the same in every epoch and may
-be kept, ``logits`` is what a step must compute. The hooks of ``Adapter`` stay the reference; the
+be kept, ``above`` is what a step must compute. The hooks of ``Adapter`` stay the reference; the
 tests compare the two.
 """
 
@@ -48,17 +48,21 @@ class FastPath(nn.Module):
         base: a Parakeet; see ``applies``.
         adapter: attached to it; its tensors are used in place, so what trains here trains there.
         max_frames: the longest sequence after subsampling.
+        dtype: of the activations and the frozen weights; the base's own without it.
     """
 
-    def __init__(self, base: Base, adapter: Adapter, max_frames: int) -> None:
+    def __init__(
+        self, base: Base, adapter: Adapter, max_frames: int, dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__()
+        self.dtype = dtype or base.dtype
         encoder: Any = base.model.get_submodule("encoder")
         with torch.no_grad():
             positions = encoder.encode_positions(
-                torch.zeros(1, max_frames, 1, device=base.device, dtype=base.dtype)
+                torch.zeros(1, max_frames, 1, device=base.device, dtype=torch.float32)
             )
         self.blocks = nn.ModuleList(
-            FastParakeetBlock(block, max_frames, positions) for block in base.blocks
+            FastParakeetBlock(block, max_frames, positions).to(self.dtype) for block in base.blocks
         )
         self.lowest = min(adapter.block_indices, default=len(base.blocks))
         self.max_frames = max_frames
@@ -69,34 +73,64 @@ class FastPath(nn.Module):
         pairs = zip(bottlenecks[::2], bottlenecks[1::2], strict=True)
         self._pairs = dict(zip(adapter.block_indices, pairs, strict=True))
 
-    @torch.no_grad()
+    def compile_blocks(self, *, dynamic: bool) -> None:
+        """Have torch compile the blocks when they are first computed.
+
+        Args:
+            dynamic: once for every shape; otherwise anew for each, a little faster afterwards.
+        """
+        for block in self.blocks:
+            block.compile(dynamic=dynamic)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Return (batch, frames, vocabulary) logits; nothing in here waits for the device.
+
+        Args:
+            inputs: of ``Features``, on the base's device.
+            lengths: of ``Features``, on the base's device.
+        """
+        frames, valid = self._below(inputs, lengths)
+        return self._above(frames, valid)
+
+    def above(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits of what leaves the prefix; nothing in here waits for the device.
+
+        Args:
+            frames: of ``Hidden``, on the base's device.
+            lengths: of ``Hidden``, on the base's device.
+        """
+        return self._above(frames.to(self.dtype), _valid(frames, lengths))
+
     def prefix(self, features: Features) -> Hidden:
         """Return what reaches the lowest trained block; no gradient flows below it."""
+        device = self._base[0].device
+        frames, _ = self._below(features.inputs.to(device), features.lengths.to(device))
+        return Hidden(frames, self._base[0].output_lengths(features.lengths))
+
+    @torch.no_grad()
+    def _below(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         base = self._base[0]
         encoder: Any = base.model.get_submodule("encoder")
-        inputs = features.inputs.to(base.device, base.dtype, non_blocking=True)
-        mask = torch.arange(inputs.shape[1])[None] < features.lengths[:, None]
-        hidden = encoder.subsampling(inputs, mask.to(base.device)) * encoder.input_scale
-        lengths = base.output_lengths(features.lengths)
-        valid = self._valid(hidden, lengths)
+        mask = _valid(inputs, lengths)
+        with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype != base.dtype):
+            frames = encoder.subsampling(inputs.to(base.dtype), mask) * encoder.input_scale
+        frames = frames.to(self.dtype)
+        valid = _valid(frames, base.output_lengths(lengths))
         for block in self.blocks[: self.lowest]:
-            hidden = block(hidden, valid)
-        return Hidden(hidden, lengths)
+            frames = block(frames, valid)
+        return frames, valid
 
-    def logits(self, hidden: Hidden) -> tuple[Tensor, Tensor]:
-        """Return (batch, frames, vocabulary) logits and their (batch,) valid lengths."""
-        frames = hidden.frames
-        valid = self._valid(frames, hidden.lengths)
+    def _above(self, frames: Tensor, valid: Tensor) -> Tensor:
         for index in range(self.lowest, len(self.blocks)):
             first, second = self._pairs.get(index, (None, None))
             frames = self.blocks[index](frames, valid, _tensors(first), _tensors(second))
         head = self._adapter[0].head
-        return head(frames.to(next(head.parameters()).dtype)), hidden.lengths
+        logits: Tensor = head(frames.to(next(head.parameters()).dtype))
+        return logits
 
-    @staticmethod
-    def _valid(frames: Tensor, lengths: Tensor) -> Tensor:
-        valid = torch.arange(frames.shape[1])[None] < lengths[:, None]
-        return valid.to(frames.device, non_blocking=True)
+
+def _valid(frames: Tensor, lengths: Tensor) -> Tensor:
+    return torch.arange(frames.shape[1], device=frames.device)[None] < lengths[:, None]
 
 
 def _tensors(bottleneck: ParallelBottleneck | None) -> Bottleneck | None:

@@ -102,9 +102,10 @@ class Prefix:
         """Return (batch, frames, vocabulary) logits; nothing in here waits for the device.
 
         Args:
-            frames: of ``Hidden``, on the base's device and in its dtype.
+            frames: of ``Hidden``, on the base's device.
             lengths: of ``Hidden``, on the base's device.
         """
+        frames = frames.to(self.base.dtype)
         longest = int(self._input_lengths[frames.shape[1]])
         # Only its shape is looked at: the module that would read it stands aside.
         unread = frames.new_zeros(1).expand(len(frames), longest, 1)

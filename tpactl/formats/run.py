@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from tpactl.errors import InputError
 from tpactl.formats.adapter import BitFitSettings, IA3Settings, LoRASettings, TPASettings
+from tpactl.formats.augment import AugmentSettings
 from tpactl.formats.files import Record, read_json, sha256_of, to_builtins
 
 SCHEMA_VERSION = 1
@@ -114,8 +115,12 @@ class RunConfig(Record, kw_only=True):
     ia3: IA3Settings = IA3Settings()
     bitfit: BitFitSettings = BitFitSettings()
     training: TrainingSettings = TrainingSettings()
+    augment: AugmentSettings = AugmentSettings()
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    fast: Literal["auto", "on", "off"] = "auto"
+    """Rewritten frozen blocks and captured steps. ``auto``: on a CUDA device, as far as they apply;
+    ``on``: also elsewhere, and refused where nothing applies."""
 
 
 class Event(Record, kw_only=True):
@@ -173,6 +178,9 @@ class RunRecord(Record, kw_only=True):
     train_text_digests: list[str]
     """Sorted; ``text_digest`` of each training transcript, for leak checks without the data."""
     train_audio_digests: list[str]
+    augment_digests: dict[str, str] = {}
+    """Of the folders ``augment.noise`` and ``augment.rir``, under ``noise`` and ``rir``: names and
+    content of their audio files."""
     best_step: int
     """0: no step was better than the untrained base, whose state was kept."""
     best_dev_wer: float
@@ -195,6 +203,7 @@ class Start(Record, kw_only=True):
     """Resolved."""
     base_digest: str
     data_digest: str
+    augment_digests: dict[str, str] = {}
     total_steps: int
     trained_parameters: int
     base_parameters: int

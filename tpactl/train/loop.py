@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 import torch
@@ -15,12 +16,14 @@ from torch import Tensor
 from tpactl.bases.base import Base, Features
 from tpactl.errors import InputError, MachineError
 from tpactl.formats.run import Event, TrainingSettings
-from tpactl.train.augment import draw_speeds, spec_augment
+from tpactl.train.ahead import STEPS_AHEAD, Ahead
+from tpactl.train.augment import spec_augment
 from tpactl.train.batches import Batch, Course, shares
 from tpactl.train.checkpoint import Best, Saved, Standing, restore_generators, restore_optimizer
 from tpactl.train.cost import Meter
 from tpactl.train.ctc import ctc_loss
 from tpactl.train.dev import Score, measure
+from tpactl.train.engine import Engine
 from tpactl.train.examples import Split
 from tpactl.train.memory import MemoryUse, is_out_of_memory, what_it_said
 from tpactl.train.optimizer import adamw
@@ -75,6 +78,7 @@ class Loop:
         course: the batches.
         schedule: learning rate and measurements.
         accelerator: device and precision.
+        engine: computes gradients.
         ranks: the processes that share each batch.
         meter: the clock.
         emit: told of every event.
@@ -90,6 +94,7 @@ class Loop:
     course: Course
     schedule: Schedule
     accelerator: Accelerator
+    engine: Engine
     ranks: Ranks
     meter: Meter
     emit: Callable[[Event], None]
@@ -102,6 +107,9 @@ class Loop:
         self._seconds = self.meter.seconds
         self._saved_at = self._seconds
         self._exploded = ""
+        # A CPU that computes has no time to read meanwhile.
+        depth = 0 if self.base.device.type == "cpu" else STEPS_AHEAD
+        self._ahead = Ahead(self._read_inputs, len(self.course), depth)
 
     def run(self, saved: Saved | None = None) -> Fit:
         """Train, put the best state into place, and return what came of it.
@@ -114,6 +122,12 @@ class Loop:
             MachineError: memory ran out.
             InputError: audio cannot be read any more.
         """
+        try:
+            return self._run(saved)
+        finally:
+            self._ahead.close()
+
+    def _run(self, saved: Saved | None) -> Fit:
         optimizer = adamw(self.trained, self.settings)
         standing = self._begin() if saved is None else self._resume(saved, optimizer)
         while not (stopped_by := self._reason_to_stop(standing)):
@@ -166,12 +180,12 @@ class Loop:
         measuring = time.perf_counter() - started
         self.save(standing, self.trained.state(), optimizer)
         self.trained.restore(before)
+        self._ahead.close()
         return Rehearsed(taken, measuring)
 
     def read_ahead(self, step: int) -> int:
         """Read what ``step`` needs, so that no timing of it waits; return how many numbers."""
-        epoch, batch = self.course[step]
-        return self._inputs(step, epoch, batch).inputs.numel()
+        return self._read_inputs(step).inputs.numel()
 
     def _begin(self) -> Standing:
         untrained = self._measure()
@@ -212,28 +226,28 @@ class Loop:
     def _step(self, standing: Standing, optimizer: torch.optim.Optimizer) -> None:
         """Make one update; its event waits in ``_unread`` until its loss is read."""
         step = standing.step
-        epoch, batch = self.course[step]
+        _, batch = self.course[step]
         factor = self.schedule.factor(self.schedule.progress(step, self._seconds))
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         # Dropout follows the step and the process alone, so that a resumed run draws the same.
         torch.manual_seed((self.settings.seed * 1_000_003 + step) * 1_009 + self.ranks.index)
         self.trained.learning(True)
-        loss = self._gradients(step, epoch, batch)
+        loss = self._gradients(step, batch)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.ranks.add_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=not self.engine.keeps_gradients)
         audio_s = sum(self.train.examples[i].duration_s for i in batch)
         standing.audio_s += audio_s
         rate = optimizer.param_groups[0]["lr"]
         event = self._event("step", step + 1, learning_rate=rate, audio_s=round(audio_s, 3))
         self._unread.append((event, loss, norm.detach()))
 
-    def _gradients(self, step: int, epoch: int, batch: Batch) -> Tensor:
+    def _gradients(self, step: int, batch: Batch) -> Tensor:
         """Add this process's share of the batch's gradients, and return its share of the loss."""
-        inputs = self._inputs(step, epoch, batch)
+        inputs = self._ahead.get(step)
         num_labels = sum(len(self.train.examples[i].labels) for i in batch)
         parts = shares(len(batch), self.ranks.count * self.settings.accumulate)
         total = torch.zeros((), device=self.base.device)
@@ -243,25 +257,28 @@ class Loop:
             padded_s = len(rows) * max(self.train.examples[i].duration_s for i in batch)
             part = inputs if len(parts) == 1 else _rows(inputs, rows)
             try:
-                loss = self._loss(part, [batch[row] for row in rows], num_labels)
-                self.accelerator.backward(loss)
+                loss_of = partial(self._loss, [batch[row] for row in rows], num_labels)
+                loss = self.engine.add_gradients(part, loss_of)
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     raise self._out_of_memory(error, padded_s, len(batch)) from error
                 raise
             self._memory.note(padded_s)
-            total += loss.detach()
+            total += loss
         return total
 
-    def _inputs(self, step: int, epoch: int, batch: Batch) -> Features:
-        """Return what the model reads of ``batch`` in this step, augmented, on the CPU."""
+    def _read_inputs(self, step: int) -> Features:
+        """Return what the model reads in ``step``, augmented, on the CPU."""
+        inputs = self._inputs(step)
+        if self.base.device.type == "cuda":
+            return Features(inputs.inputs.pin_memory(), inputs.lengths)
+        return inputs
+
+    def _inputs(self, step: int) -> Features:
+        epoch, batch = self.course[step]
         if self.cached is not None:
             return self.cached.inputs(batch, epoch)
-        speeds = None
-        if self.settings.speed_perturbation:
-            drawn = draw_speeds(len(self.train), seed=self.settings.seed, epoch=epoch)
-            speeds = [drawn[i] for i in batch]
-        features = self.base.collate(self.train.features(batch, speeds))
+        features = self.base.collate(self.train.heard(batch, epoch))
         if self.settings.spec_augment and features.inputs.dim() == 3:
             # Seeded by the step, so that the masks do not depend on what was drawn before.
             generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step)
@@ -269,16 +286,9 @@ class Loop:
             features = Features(masked, features.lengths)
         return features
 
-    def _loss(self, inputs: Features, batch: Batch, num_labels: int) -> Tensor:
-        """Return the loss of ``batch``, divided by the ``num_labels`` of the whole update.
-
-        Everything between the inputs and the loss that a faster path would compute is here.
-        """
-        if self.base.device.type == "cuda":
-            inputs = Features(inputs.inputs.pin_memory(), inputs.lengths)
+    def _loss(self, batch: Batch, num_labels: int, logits: Tensor, lengths: Tensor) -> Tensor:
+        """Return the loss of ``batch``, divided by the ``num_labels`` of the whole update."""
         labels, label_lengths = self.train.labels(batch)
-        with self.accelerator.autocast():
-            logits, lengths = (self.cached or self.base).logits(inputs)
         return ctc_loss(logits, lengths, labels, label_lengths, self.base.blank_id, num_labels)
 
     def _measure(self) -> Score:

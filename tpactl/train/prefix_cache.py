@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,14 +23,16 @@ from tpactl.adapters.prefix import Hidden, NoPrefixError, Prefix
 from tpactl.bases.base import Base, Features
 from tpactl.bases.recognise import plan_batches
 from tpactl.errors import InputError, MachineError, UsageError
+from tpactl.formats.augment import AugmentSettings
 from tpactl.formats.dataset import DataSet
 from tpactl.formats.files import canonical_json, read_json, sha256_of, whole_folder, write_json
 from tpactl.formats.prefix import FRAMES_FILE, INDEX_FILE, PrefixIndex, PrefixKey
 from tpactl.formats.progress import Progress
-from tpactl.formats.run import TrainingSettings
-from tpactl.train.augment import draw_speeds, spec_augment
+from tpactl.formats.run import RunConfig, TrainingSettings
+from tpactl.train.augment import spec_augment
 from tpactl.train.examples import Split
 from tpactl.train.ranks import Ranks
+from tpactl.train.surroundings import is_asked_for
 
 BATCH_S = 120.0
 """Seconds of audio computed at once, padding included."""
@@ -47,25 +50,34 @@ class CachedPrefix:
         hidden = self.cache.read(batch, epoch)
         return Features(hidden.frames, hidden.lengths)
 
-    def logits(self, inputs: Features) -> tuple[Tensor, Tensor]:
-        """Return logits and lengths of what ``inputs`` returned, or of some rows of it."""
-        return self.cut.logits(Hidden(inputs.inputs, inputs.lengths))
 
-
-def augmented_copies(settings: TrainingSettings) -> int:
+def augmented_copies(settings: TrainingSettings, augment: AugmentSettings) -> int:
     """Return how many copies of each utterance are kept.
+
+    Args:
+        settings: with every ``None`` decided.
+        augment: likewise.
 
     Raises:
         UsageError: new augmentation in every step was asked for, which no cache can hold.
     """
-    if not (settings.spec_augment or settings.speed_perturbation):
+    asked_for = {
+        "training.spec_augment": settings.spec_augment,
+        "training.speed_perturbation": settings.speed_perturbation,
+        "augment.noise": augment.noise,
+        "augment.rir": augment.rir,
+        "augment.telephone": augment.telephone,
+    }
+    changing = [key for key, value in asked_for.items() if value]
+    if not changing:
         return 1
     if settings.cached_copies is None:
+        change = "changes" if len(changing) == 1 else "change"
         raise UsageError(
-            "training.cached_prefix keeps what leaves the frozen blocks, but spec_augment and "
-            "speed_perturbation change the input anew in every step",
+            "training.cached_prefix keeps what leaves the frozen blocks, but "
+            f"{' and '.join(changing)} {change} the input anew in every step",
             "set training.cached_copies=4 to keep so many augmented copies of each utterance, or "
-            "training.spec_augment=false and training.speed_perturbation=false",
+            "turn the augmentation off",
         )
     return settings.cached_copies
 
@@ -77,7 +89,8 @@ def make_key(
     train: Split,
     cut: Prefix,
     precision: str,
-    settings: TrainingSettings,
+    config: RunConfig,
+    augment_digests: dict[str, str],
 ) -> PrefixKey:
     """Return what the frames of ``train`` depend on.
 
@@ -85,6 +98,7 @@ def make_key(
         UsageError: as ``augmented_copies``.
         InputError: audio is missing.
     """
+    settings = config.training
     files = []
     for example in train.examples:
         try:
@@ -101,9 +115,14 @@ def make_key(
         audio_files=sha256_of(canonical_json(files)),
         num_blocks=cut.num_blocks,
         precision=precision,
-        copies=augmented_copies(settings),
+        copies=augmented_copies(settings, config.augment),
         spec_augment=bool(settings.spec_augment),
         speed_perturbation=bool(settings.speed_perturbation),
+        augment=(
+            msgspec.structs.replace(config.augment, **augment_digests)
+            if is_asked_for(config.augment)
+            else None
+        ),
         seed=settings.seed,
     )
 
@@ -129,6 +148,11 @@ class PrefixCache:
             )
         self._index = index
         self._rows = np.memmap(frames, dtype="<i2", mode="r", shape=(rows, index.d_model))
+
+    def num_frames(self, batch: Sequence[int], epoch: int) -> list[int]:
+        """Return the frames of each utterance of ``batch`` as ``epoch`` hears it."""
+        lengths = self._index.lengths[epoch % self._index.key.copies]
+        return [lengths[i] for i in batch]
 
     def read(self, batch: Sequence[int], epoch: int) -> Hidden:
         """Return the utterances of ``batch`` as ``epoch`` hears them, zero-padded, in bfloat16."""
@@ -218,11 +242,7 @@ def build(
 
 def _heard(base: Base, train: Split, batch: Sequence[int], key: PrefixKey, copy: int) -> Features:
     """Return what the base hears of ``batch`` in one augmented copy."""
-    speeds = None
-    if key.speed_perturbation:
-        drawn = draw_speeds(len(train), seed=key.seed, epoch=copy)
-        speeds = [drawn[i] for i in batch]
-    rows = train.features(batch, speeds)
+    rows = train.heard(batch, copy)
     if key.spec_augment and rows[0].dim() == 2:
         rows = [_masked(row, key.seed, copy, i) for row, i in zip(rows, batch, strict=True)]
     return base.collate(rows)
@@ -239,8 +259,9 @@ def cached_prefix(
     adapter: Adapter | None,
     data: DataSet,
     train: Split,
-    settings: TrainingSettings,
+    config: RunConfig,
     *,
+    augment_digests: dict[str, str],
     precision: str,
     autocast: Callable[[], AbstractContextManager[None]],
     ranks: Ranks,
@@ -253,8 +274,9 @@ def cached_prefix(
         base: with ``adapter`` active.
         adapter: what is trained; ``None`` where that is the whole model.
         data: whose ``train`` is learnt from.
-        train: what is learnt from.
-        settings: fully resolved.
+        train: what is learnt from, augmented.
+        config: fully resolved.
+        augment_digests: of the folders it names, as in ``formats.run.RunRecord``.
         precision: of the activations.
         autocast: makes the context in which a step computes.
         ranks: the processes that train together; the first writes, all read.
@@ -272,8 +294,10 @@ def cached_prefix(
         train=train,
         cut=cut,
         precision=precision,
-        settings=settings,
+        config=config,
+        augment_digests=augment_digests,
     )
+    settings = config.training
     place = data.folder / "prefix" if settings.cache_dir is None else Path(settings.cache_dir)
     folder = place / key.digest.removeprefix("sha256:")[:24]
     copies = f"{key.copies} {'copy' if key.copies == 1 else 'copies'}"

@@ -17,6 +17,7 @@ from tpactl.train.checkpoint import serialised
 from tpactl.train.cost import Meter
 from tpactl.train.device import choose_precision, make_accelerator
 from tpactl.train.examples import Split
+from tpactl.train.faster import choose
 from tpactl.train.loop import Loop, measuring_batch_s
 from tpactl.train.ranks import Ranks
 from tpactl.train.recompute import recomputed_blocks
@@ -71,6 +72,19 @@ def rehearse(base: Base, config: RunConfig, train: Split, dev: Split, device: st
     try:
         with ExitStack() as stack:
             stack.enter_context(recomputed_blocks(base, settings.activation_checkpointing))
+            accelerator = make_accelerator(device, choose_precision(device, config.precision))
+            ranks = Ranks(0, 1, device)
+            faster = choose(
+                base,
+                trained,
+                config,
+                train,
+                course,
+                cached=None,
+                ranks=ranks,
+                autocast=accelerator.autocast,
+                may_round=False,
+            )
             loop = Loop(
                 base=base,
                 trained=trained,
@@ -79,8 +93,9 @@ def rehearse(base: Base, config: RunConfig, train: Split, dev: Split, device: st
                 settings=settings,
                 course=course,
                 schedule=schedule,
-                accelerator=make_accelerator(device, choose_precision(device, config.precision)),
-                ranks=Ranks(0, 1, device),
+                accelerator=accelerator,
+                engine=faster.engine,
+                ranks=ranks,
                 meter=meter,
                 emit=lambda event: None,
                 save=lambda standing, state, optimizer: serialised(

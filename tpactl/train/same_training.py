@@ -12,6 +12,9 @@ from tpactl.formats.run import RunConfig, dotted
 MAY_CHANGE = {
     "data",
     "base",
+    "augment.noise",
+    "augment.rir",
+    "fast",
     "training.accumulate",
     "training.activation_checkpointing",
     "training.features_mb",
@@ -23,7 +26,7 @@ MAY_CHANGE = {
     "training.price_per_hour",
     "training.currency",
 }
-"""Keys that change no weight but for rounding; data and base are compared by what they hold."""
+"""Keys that change no weight but for rounding; folders are compared by what they hold."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Identity:
     config: RunConfig
     base_digest: str
     data_digest: str
+    augment_digests: dict[str, str]
 
 
 def refuse_another(saved: Checkpoint, now: Identity) -> None:
@@ -57,6 +61,12 @@ def refuse_another(saved: Checkpoint, now: Identity) -> None:
             f"base: {saved.base_digest} ({saved.config.base}) when it began, "
             f"{now.base_digest} ({now.config.base}) now"
         )
+    was, now_is = saved.augment_digests, now.augment_digests
+    faults += [
+        f"augment.{name}: {was.get(name)} when it began, {now_is.get(name)} now"
+        for name in sorted(was.keys() | now_is.keys())
+        if was.get(name) != now_is.get(name)
+    ]
     if faults:
         raise UsageError(
             f"the unfinished training at step {saved.step} is another one: {faults[0]}",

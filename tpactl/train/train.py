@@ -35,7 +35,9 @@ from tpactl.train.device import choose_precision, make_accelerator
 from tpactl.train.events import EventLog, OnEvent, Plan
 from tpactl.train.examples import Split
 from tpactl.train.failures import how_to_go_on
+from tpactl.train.faster import choose
 from tpactl.train.folder import check_place, run_folder, saved_step
+from tpactl.train.hearing import Hearing
 from tpactl.train.loop import Fit, Loop
 from tpactl.train.prefix_cache import cached_prefix
 from tpactl.train.ranks import Ranks, join
@@ -44,6 +46,7 @@ from tpactl.train.recompute import recomputed_blocks
 from tpactl.train.same_training import Identity
 from tpactl.train.save import environment, save_record
 from tpactl.train.schedule import plan_steps
+from tpactl.train.surroundings import Surroundings, look_around, wherever
 from tpactl.train.trackers import check_installed, open_tracker
 from tpactl.train.trained import State, Trained, begin
 
@@ -101,6 +104,7 @@ def train(
     check_data(dataset)
     check_installed(config.training.log_to)
     ranks = ranks or join(config.device)
+    surroundings = look_around(config.augment, on_progress)
     base = load_base(config.base, device=ranks.device) if material is None else material.base
     with (
         _building(out, ranks, force=force, resume=resume),
@@ -108,7 +112,9 @@ def train(
         torch.random.fork_rng(devices=_cuda_devices()),
         how_to_go_on(out, ranks.device),
     ):
-        training = _Training(base, dataset, config, ranks, threads, out, material, pause)
+        training = _Training(
+            base, dataset, config, surroundings, ranks, threads, out, material, pause
+        )
         return training.run(on_event, on_progress)
 
 
@@ -120,6 +126,7 @@ class _Training:
         base: Base,
         dataset: DataSet,
         config: RunConfig,
+        surroundings: Surroundings,
         ranks: Ranks,
         threads: int,
         out: Path,
@@ -129,6 +136,7 @@ class _Training:
         self.base = base
         self.dataset = dataset
         self.config = config
+        self.surroundings = surroundings
         self.ranks = ranks
         self.threads = threads
         self.out = out
@@ -141,8 +149,9 @@ class _Training:
         material = self.material or read_data(
             self.base, self.dataset, self.config.training.features_mb * 2**20, on_progress
         )
-        train, dev = material.train, material.dev
-        self.config = self._resolve(train, dev)
+        dev = material.dev
+        self.config = self._resolve(material.train, dev)
+        train = material.train.augmented(Hearing(self.config, self.surroundings))
         settings = self.config.training
         torch.manual_seed(settings.seed)
         trained = begin(self.base, self.config)
@@ -159,7 +168,12 @@ class _Training:
             device=self.ranks.device,
             max_seconds=schedule.max_seconds,
         )
-        identity = Identity(self.config, self.base.identity.digest, self.dataset.card.digest)
+        identity = Identity(
+            self.config,
+            self.base.identity.digest,
+            self.dataset.card.digest,
+            self.surroundings.digests,
+        )
         checkpoints = Checkpoints(self.folder, identity, settings.keep_checkpoints)
         saved = self._saved(checkpoints)
         with ExitStack() as stack:
@@ -182,13 +196,27 @@ class _Training:
                     trained.adapter,
                     self.dataset,
                     train,
-                    settings,
+                    self.config,
+                    augment_digests=self.surroundings.digests,
                     precision=precision,
                     autocast=accelerator.autocast,
                     ranks=self.ranks,
                     note=lambda message: emit(self._note(message, 0)),
                     on_progress=on_progress,
                 )
+            faster = choose(
+                self.base,
+                trained,
+                self.config,
+                train,
+                course,
+                cached=cached,
+                ranks=self.ranks,
+                autocast=accelerator.autocast,
+                may_round=self.material is None,
+            )
+            if faster.note:
+                emit(self._note(faster.note, 0))
             loop = Loop(
                 base=self.base,
                 trained=trained,
@@ -198,6 +226,7 @@ class _Training:
                 course=course,
                 schedule=schedule,
                 accelerator=accelerator,
+                engine=faster.engine,
                 ranks=self.ranks,
                 meter=self.meter,
                 emit=emit,
@@ -240,6 +269,7 @@ class _Training:
             config=self.config,
             base_digest=identity.base_digest,
             data_digest=identity.data_digest,
+            augment_digests=identity.augment_digests,
             total_steps=plan.total_steps,
             trained_parameters=plan.trained_parameters,
             base_parameters=plan.base_parameters,
@@ -297,6 +327,7 @@ class _Training:
         )
         return msgspec.structs.replace(
             resolved,
+            augment=wherever(resolved.augment),
             base=str(base_path.resolve()) if base_path.is_dir() else self.config.base,
             data=str(self.dataset.folder.resolve()),
             device=self.ranks.device,
@@ -315,6 +346,7 @@ class _Training:
             train_speakers=sorted({row.speaker for row in rows if row.speaker is not None}),
             train_text_digests=sorted({text_digest(row.text) for row in rows}),
             train_audio_digests=sorted({row.audio_digest for row in rows}),
+            augment_digests=self.surroundings.digests,
             best_step=fit.best_step,
             best_dev_wer=fit.best.wer,
             best_dev_cer=fit.best.cer,

@@ -17,7 +17,7 @@ from tpactl.bases.fast.feed_forward import Bottleneck, FrozenFeedForward
 
 
 class FastParakeetBlock(nn.Module):
-    """One block with frozen weights, in their own dtype.
+    """One block with frozen weights, all of them buffers: ``to`` leaves the reference alone.
 
     Args:
         block: the reference block; its tensors are read, shared where they can be, never changed.
@@ -32,11 +32,11 @@ class FastParakeetBlock(nn.Module):
         self.feed_forward2 = FrozenFeedForward(block.ffn2.linear_in, block.ffn2.linear_out)
         self.norms = nn.ModuleDict(
             {
-                "feed_forward1": reference.norm_feed_forward1,
-                "attention": reference.norm_self_att,
-                "convolution": reference.norm_conv,
-                "feed_forward2": reference.norm_feed_forward2,
-                "out": reference.norm_out,
+                "feed_forward1": _Norm(reference.norm_feed_forward1),
+                "attention": _Norm(reference.norm_self_att),
+                "convolution": _Norm(reference.norm_conv),
+                "feed_forward2": _Norm(reference.norm_feed_forward2),
+                "out": _Norm(reference.norm_out),
             }
         )
         self.attention = _Attention(reference.self_attn, max_frames, positions)
@@ -68,6 +68,21 @@ class FastParakeetBlock(nn.Module):
         return norms["out"](hidden)
 
 
+class _Norm(nn.Module):
+    """A frozen layer norm; the statistics are taken in float32 whatever the dtype."""
+
+    def __init__(self, reference: nn.LayerNorm) -> None:
+        super().__init__()
+        self.eps = reference.eps
+        self.register_buffer("weight", reference.weight.detach(), persistent=False)
+        self.register_buffer("bias", reference.bias.detach(), persistent=False)
+        self.weight: Tensor
+        self.bias: Tensor
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return F.layer_norm(hidden, hidden.shape[-1:], self.weight, self.bias, self.eps)
+
+
 class _Attention(nn.Module):
     """Relative-position attention (Dai et al. 2019, sec. 3.3), what is frozen put together."""
 
@@ -97,12 +112,16 @@ class _Attention(nn.Module):
         self.register_buffer("relative", relative, persistent=False)
         self.register_buffer("bias_u", reference.bias_u.detach()[:, None], persistent=False)
         self.register_buffer("bias_v", reference.bias_v.detach()[:, None], persistent=False)
-        self.out = reference.o_proj
+        self.register_buffer("out_weight", reference.o_proj.weight.detach(), persistent=False)
+        out_bias = None if reference.o_proj.bias is None else reference.o_proj.bias.detach()
+        self.register_buffer("out_bias", out_bias, persistent=False)
         self.qkv_weight: Tensor
         self.qkv_bias: Tensor | None
         self.relative: Tensor
         self.bias_u: Tensor
         self.bias_v: Tensor
+        self.out_weight: Tensor
+        self.out_bias: Tensor | None
 
     def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
         batch, frames, _ = hidden.shape
@@ -116,7 +135,8 @@ class _Attention(nn.Module):
         out = F.scaled_dot_product_attention(
             q + self.bias_u, k, v, attn_mask=bias, scale=self.scale
         )
-        return self.out(out.transpose(1, 2).reshape(batch, frames, -1))
+        merged = out.transpose(1, 2).reshape(batch, frames, -1)
+        return F.linear(merged, self.out_weight, self.out_bias)
 
 
 def _shift(scores: Tensor) -> Tensor:

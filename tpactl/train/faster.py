@@ -1,0 +1,210 @@
+"""Chooses how steps are computed: rewritten frozen blocks and captured graphs where they apply."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tpactl.adapters import fast
+from tpactl.bases.base import Base
+from tpactl.errors import UsageError
+from tpactl.formats.run import RunConfig
+from tpactl.train.augment import draw_speeds
+from tpactl.train.batches import Course
+from tpactl.train.engine import Eager, Engine, Forward
+from tpactl.train.examples import Split
+from tpactl.train.graphs import Graphed
+from tpactl.train.prefix_cache import CachedPrefix
+from tpactl.train.ranks import Ranks
+from tpactl.train.shapes import Shape, plan_shapes
+from tpactl.train.trained import Trained
+
+MOST_SHAPES = 8
+"""Captured; more of them save padding and cost captures."""
+
+MULTIPLE = 8
+"""Frames after subsampling are rounded up to it; attention over others runs slower kernels."""
+
+COMPILED_FROM = 100_000_000
+"""Parameters of a base whose elementwise work is worth a compiler's minute."""
+
+COMPILED_STEPS = 200
+"""A shorter training ends before the compiler's minute is won back."""
+
+
+@dataclass(frozen=True)
+class Faster:
+    """An engine, and a sentence on what it does for the reader of the run."""
+
+    engine: Engine
+    note: str = ""
+
+
+def choose(
+    base: Base,
+    trained: Trained,
+    config: RunConfig,
+    train: Split,
+    course: Course,
+    *,
+    cached: CachedPrefix | None,
+    ranks: Ranks,
+    autocast: Callable[[], AbstractContextManager[None]],
+    may_round: bool,
+) -> Faster:
+    """Return what computes the steps of a training.
+
+    Args:
+        base: with the trained part active.
+        trained: what is trained.
+        config: fully resolved.
+        train: what is learnt from.
+        course: the batches.
+        cached: the frozen blocks' outputs, where they are not computed in each step.
+        ranks: the processes that share each batch.
+        autocast: of the precision, for modules that are not rewritten.
+        may_round: nobody else computes with the base's frozen weights.
+
+    Raises:
+        UsageError: ``fast`` is ``on``, and nothing of it applies.
+    """
+    device = base.device
+    is_cuda = device.type == "cuda"
+    plain = Eager(
+        base.forward if cached is None else cached.cut.forward,
+        base.output_lengths if cached is None else _same,
+        device,
+        autocast,
+    )
+    if config.fast == "off" or (config.fast == "auto" and not is_cuda):
+        return Faster(plain)
+    lanes = _Lanes(base, train, config, cached, ranks)
+    captured = is_cuda and not _why_no_graphs(base, config)
+    shapes = lanes.shapes(course)
+    is_rewritten = (
+        trained.adapter is not None
+        and fast.applies(base, trained.adapter)
+        and not config.training.activation_checkpointing
+    )
+    if config.fast == "on" and not (is_rewritten or captured):
+        reason = _why_no_graphs(base, config) or "its modules are not rewritten"
+        raise UsageError(
+            f"fast is on, but nothing of it applies to {config.method} on this base: {reason}",
+            "set fast=auto",
+        )
+    said = []
+    eager = plain
+    if is_rewritten:
+        assert trained.adapter is not None
+        dtype = torch.bfloat16 if config.precision == "bf16" else base.dtype
+        if may_round and dtype == torch.bfloat16:
+            round_frozen(base.model)
+        longest = max(lanes.frames_out(shape.frames) for shape in shapes)
+        path = fast.FastPath(base, trained.adapter, longest, dtype)
+        said.append("rewritten blocks")
+        if is_cuda and base.num_parameters >= COMPILED_FROM and len(course) >= COMPILED_STEPS:
+            path.compile_blocks(dynamic=len(shapes) > 1)
+            said.append("compiled")
+        forward: Forward = path if cached is None else path.above
+        eager = Eager(forward, plain.output_lengths, device, nullcontext)
+    if not captured:
+        return Faster(eager, f"steps: {', '.join(said)}" if said else "")
+    said.append(f"{len(shapes)} captured shape{'s' if len(shapes) > 1 else ''}")
+    parameters = [*trained.body(), *trained.head()]
+    graphed = Graphed(eager, parameters, shapes, lanes.tail, lanes.dtype)
+    return Faster(graphed, f"steps: {', '.join(said)}")
+
+
+def round_frozen(model: nn.Module) -> None:
+    """Keep the weights of linear layers and convolutions in bfloat16 alone.
+
+    Under autocast they were rounded in every step, so that what is computed stays the same bit for
+    bit; norms and statistics stay in float32.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+            module.to(torch.bfloat16)
+
+
+def _why_no_graphs(base: Base, config: RunConfig) -> str:
+    if config.training.activation_checkpointing:
+        return "activation checkpointing computes blocks again"
+    if base.family.padding_leaks:
+        return f"models of the family {base.family.name} hear padding"
+    whole: Any = base.model.config
+    if config.training.dropout and getattr(whole, "encoder_config", whole).layerdrop:
+        return "the base drops whole layers at random"
+    return ""
+
+
+class _Lanes:
+    """How long the batches of a training are, as the model is given them."""
+
+    def __init__(
+        self,
+        base: Base,
+        train: Split,
+        config: RunConfig,
+        cached: CachedPrefix | None,
+        ranks: Ranks,
+    ) -> None:
+        self._base = base
+        self._train = train
+        self._settings = config.training
+        self._cached = cached
+        self._parts = ranks.count * config.training.accumulate
+        example = train.features([0])[0]
+        self._per_second = len(example) / train.durations[0]
+        self.tail = (base.d_model,) if cached is not None else tuple(example.shape[1:])
+        self.dtype = example.dtype if cached is None else torch.bfloat16
+
+    def shapes(self, course: Course) -> list[Shape]:
+        """Return the shapes that hold the batches of ``course``."""
+        return plan_shapes(self._batches(course), MOST_SHAPES)
+
+    def frames_out(self, frames: int) -> int:
+        """Return the frames after subsampling of ``frames`` given to the model."""
+        if self._cached is not None:
+            return frames
+        return int(self._base.output_lengths(torch.tensor([frames]))[0])
+
+    def _batches(self, course: Course) -> Iterator[tuple[int, int]]:
+        durations = self._train.durations
+        speeds: list[float] = []
+        drawn_for = -1
+        for step in range(len(course)):
+            epoch, batch = course[step]
+            if self._cached is not None:
+                frames = max(self._cached.cache.num_frames(batch, epoch))
+            else:
+                if self._settings.speed_perturbation and epoch != drawn_for:
+                    speeds = draw_speeds(len(durations), seed=self._settings.seed, epoch=epoch)
+                    drawn_for = epoch
+                longest = max(durations[i] / (speeds[i] if speeds else 1.0) for i in batch)
+                # Feature extractors pad at the ends; a batch that is longer after all is
+                # computed op by op.
+                frames = math.ceil(longest * self._per_second * 1.002) + 2
+            yield math.ceil(len(batch) / self._parts), self._rounded(frames)
+
+    def _rounded(self, frames: int) -> int:
+        """Return the most frames that are the next multiple after subsampling."""
+        out = math.ceil(self.frames_out(frames) / MULTIPLE) * MULTIPLE
+        if self._cached is not None:
+            return out
+        low, high = frames, frames
+        while self.frames_out(high) <= out:
+            high += high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.frames_out(middle) <= out else (low, middle)
+        return low
+
+
+def _same(lengths: Tensor) -> Tensor:
+    return lengths
