@@ -206,3 +206,42 @@ def test_no_words_of_a_library_reach_the_user(place):
     )  # fmt: skip
     assert process.stderr == ""
     assert len(process.stdout.splitlines()) == 1
+
+
+def test_beam_search_hears_listed_terms_and_says_how(tpactl, place, tmp_path):
+    heard = tpactl("transcribe", place / "a.wav", "--base", place / "base", "--json").json
+    assert heard["beam"] is None
+    words = heard["transcripts"][0]["text"].split()
+    # A word that is one letter more than what is heard.
+    listed = next(w for w in words if len(w) > 2)[:-1]
+    (tmp_path / "terms.txt").write_text(f"{listed}\nQX-70\n", "utf-8")
+    done = tpactl(
+        "transcribe", place / "a.wav", "--base", place / "base", "--words", tmp_path / "terms.txt",
+        "--words-weight", 90, "--beam-width", 50, "--json",
+    )  # fmt: skip
+    assert listed in done.json["transcripts"][0]["text"].split()
+    assert (done.json["beam"]["width"], done.json["beam"]["terms"]) == (50, 1)
+    assert "QX-70" in done.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "fix"),
+    [
+        (["--lm-weight", "1"], "--decode beam"),
+        (["--decode", "greedy", "--words", "terms.txt"], "--decode beam"),
+        (["--decode", "beam", "--word-bonus", "1"], "--lm FILE"),
+    ],
+    ids=str,
+)
+def test_a_flag_of_beam_search_that_would_do_nothing_is_refused(tpactl, place, flags, fix):
+    done = tpactl("transcribe", place / "a.wav", *flags)
+    assert done.exit_code == 2
+    assert fix in done.err
+
+
+def test_a_missing_extra_is_two_lines_that_name_it(tpactl, place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ctc_beam_decoder", None)
+    done = tpactl("transcribe", place / "a.wav", "--base", place / "base", "--decode", "beam")
+    assert done.exit_code == 6
+    assert "pip install 'tpactl[beam]'" in done.err
+    assert len(done.err.splitlines()) == 2
