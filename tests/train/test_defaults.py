@@ -13,6 +13,7 @@ from tpactl.train.defaults import AMOUNTS, resolve
 LIMITS = {"max_steps", "max_minutes"}
 CACHE = {"cached_copies", "cache_dir"}
 """Asked for, never chosen."""
+SOURCES = ("noise", "rir", "telephone")
 
 
 @pytest.mark.parametrize("method", [*METHODS, "full"])
@@ -24,6 +25,7 @@ def test_nothing_but_limits_is_left_open(method, hours, parameters):
     assert len(fields) > 12
     unset = {name for name in fields if getattr(resolved.training, name) is None}
     assert unset == LIMITS | CACHE
+    assert None not in [getattr(resolved.augment, f"{key}_probability") for key in SOURCES]
     section = METHODS[method].section if method in METHODS else None
     if section is not None:
         shape = getattr(resolved, section)
@@ -46,7 +48,7 @@ def test_the_guide_shows_the_defaults_that_the_code_has():
         speeds = "yes" if amount.speed_perturbation else "no"
         assert (
             f"| {name} | {amount.max_epochs:g} | {amount.batch_s:g} | {amount.evaluations} "
-            f"| {speeds} |"
+            f"| {speeds} | {amount.disturbed:g} |"
         ) in guide
         before = upper
     for method in ("tpa", "lora", "dora", "ia3", "bitfit", "head", "full"):

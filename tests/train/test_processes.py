@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train.conftest import FAST, quick
+from tests.train.places import all_of
 from tpactl.formats.run import Run
 from tpactl.train.train import train
 
@@ -47,19 +48,26 @@ def flags(*settings):
 
 
 @pytest.fixture(scope="module")
-def alone(taught, accent, tmp_path_factory):
+def places(tmp_path_factory):
+    """Settings with noise, rooms and the telephone."""
+    return all_of(tmp_path_factory.mktemp("places"))
+
+
+@pytest.fixture(scope="module")
+def alone(taught, accent, places, tmp_path_factory):
     """The run that one process makes."""
     out = tmp_path_factory.mktemp("alone") / "run"
-    train(accent, quick(taught, *SETTINGS), out)
+    train(accent, quick(taught, *SETTINGS, *places), out)
     return out
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_two_processes_give_the_result_of_one(launcher, alone, taught, accent, tmp_path):
+def test_two_processes_give_the_result_of_one(launcher, alone, places, taught, accent, tmp_path):
     out = tmp_path / "run"
     done = launched(
-        launcher, "--data", accent, "--base", taught, "--out", out, *flags(*SETTINGS), "--json"
-    )
+        launcher, "--data", accent, "--base", taught, "--out", out, "--json",
+        *flags(*SETTINGS, *places),
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["steps"] == 12
     first, second = (

@@ -16,6 +16,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.train.conftest import FAST, quick
+from tests.train.places import all_of
 from tpactl.errors import InputError, IntegrityError, UsageError
 from tpactl.formats import checkpoint
 from tpactl.formats.run import Run
@@ -84,7 +85,8 @@ def killed_at(step: int, run: Path, begin) -> None:
 def test_killed_at_random_steps_it_ends_with_the_same_weights_bit_for_bit(
     method, taught, accent, tmp_path
 ):
-    config = quick(taught, *RANDOM, *METHODS[method])
+    places = all_of(tmp_path / "places") if method == "tpa" else ()
+    config = quick(taught, *RANDOM, *METHODS[method], *places)
     whole = train(accent, config, tmp_path / "whole")
     last = whole.cost.steps
     assert last > 25

@@ -22,6 +22,9 @@ from tpactl.audio.suffixes import AUDIO_SUFFIXES
 from tpactl.formats.files import canonical_json, sha256_of
 from tpactl.formats.progress import Progress
 
+_LOOK = 1_024
+"""Samples read at either end of a file."""
+
 _UNKNOWN_LENGTH = 1 << 62
 """Frames that libsndfile reports for a file whose writer could not go back to fill them in."""
 
@@ -154,7 +157,7 @@ class Recordings:
 
 
 def _look(path: Path, longest_s: float) -> Recording:
-    """Return what the header of ``path`` says, after a look at its first samples.
+    """Return what the header of ``path`` says, after a look at its first and last samples.
 
     Raises:
         BadAudioError: it is of no use.
@@ -179,7 +182,9 @@ def _look(path: Path, longest_s: float) -> Recording:
         raise BadAudioError(
             path, f"lasts {found.duration_s:.1f} s; at most {longest_s:g} s are possible"
         )
-    found.read(count=min(found.num_samples, 1_024))
+    found.read(0, _LOOK)
+    # A FLAC that is cut off has its whole length in its header; its end cannot be found.
+    found.read(max(0, found.num_samples - _LOOK), _LOOK)
     return found
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import soundfile
 
 from tpactl.audio.resample import Samples, resample
+from tpactl.formats.augment import Codec
 
-Codec = Literal["mulaw", "alaw", "gsm"]
 CODECS: tuple[Codec, ...] = get_args(Codec)
 
 RATE = 8_000

@@ -57,6 +57,8 @@ class Checkpoint(Record, kw_only=True):
     """Resolved."""
     base_digest: str
     data_digest: str
+    augment_digests: dict[str, str] = {}
+    """As in ``RunRecord``."""
     digests: dict[str, str]
     """File name to ``sha256:<hex>``."""
 

@@ -9,9 +9,10 @@ another augmentation or another cut is another folder.
 
 from __future__ import annotations
 
+from tpactl.formats.augment import AugmentSettings
 from tpactl.formats.files import Record, canonical_json, sha256_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 INDEX_FILE = "index.json"
 FRAMES_FILE = "frames.bf16"
 
@@ -31,6 +32,9 @@ class PrefixKey(Record, kw_only=True):
     """Augmented copies of each utterance."""
     spec_augment: bool
     speed_perturbation: bool
+    augment: AugmentSettings | None
+    """The digests of the folders' content in the place of their paths; ``None`` where it asks for
+    nothing."""
     seed: int
 
     @property

@@ -142,6 +142,7 @@ class Checkpoints:
             config=self._identity.config,
             base_digest=self._identity.base_digest,
             data_digest=self._identity.data_digest,
+            augment_digests=self._identity.augment_digests,
             digests={f"{part}.safetensors": sha256_of(bytes_) for part, bytes_ in content.items()},
         )
         place = self._run / FOLDER / name(standing.step)

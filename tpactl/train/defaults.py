@@ -23,13 +23,22 @@ class Amount:
     batch_s: float
     evaluations: int
     speed_perturbation: bool
+    disturbed: float
+    """Share of utterances that get noise, and a room, and a telephone line, where asked for."""
 
 
 AMOUNTS = (
-    Amount(0.25, max_epochs=20, batch_s=15, evaluations=10, speed_perturbation=True),
-    Amount(1.0, max_epochs=20, batch_s=30, evaluations=10, speed_perturbation=True),
-    Amount(5.0, max_epochs=16, batch_s=60, evaluations=16, speed_perturbation=True),
-    Amount(float("inf"), max_epochs=10, batch_s=240, evaluations=20, speed_perturbation=False),
+    Amount(0.25, max_epochs=20, batch_s=15, evaluations=10, speed_perturbation=True, disturbed=0.5),
+    Amount(1.0, max_epochs=20, batch_s=30, evaluations=10, speed_perturbation=True, disturbed=0.5),
+    Amount(5.0, max_epochs=16, batch_s=60, evaluations=16, speed_perturbation=True, disturbed=0.5),
+    Amount(
+        float("inf"),
+        max_epochs=10,
+        batch_s=240,
+        evaluations=20,
+        speed_perturbation=False,
+        disturbed=0.3,
+    ),
 )
 """From little to much. Small batches for few data, or there are too few steps to get anywhere."""
 
@@ -87,5 +96,10 @@ def resolve(config: RunConfig, *, hours: float, base_parameters: int) -> RunConf
         "dropout": config.method == "full",
     }
     missing = {key: value for key, value in chosen.items() if getattr(given, key) is None}
-    shaped = adapter_settings.resolve(config)
-    return msgspec.structs.replace(shaped, training=msgspec.structs.replace(given, **missing))
+    shares = ("noise_probability", "rir_probability", "telephone_probability")
+    unsaid = {key: amount.disturbed for key in shares if getattr(config.augment, key) is None}
+    return msgspec.structs.replace(
+        adapter_settings.resolve(config),
+        training=msgspec.structs.replace(given, **missing),
+        augment=msgspec.structs.replace(config.augment, **unsaid),
+    )

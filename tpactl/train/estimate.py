@@ -20,11 +20,13 @@ from tpactl.train.batch_size import resolve
 from tpactl.train.batches import Course
 from tpactl.train.cost import cpu_threads
 from tpactl.train.examples import Split, list_split
+from tpactl.train.hearing import Hearing
 from tpactl.train.memory import available_bytes, is_out_of_memory
 from tpactl.train.ranks import join
 from tpactl.train.reading import check_data
 from tpactl.train.rehearsal import Rehearsal, padded_seconds, rehearse
 from tpactl.train.schedule import plan_steps
+from tpactl.train.surroundings import Surroundings, disturbed_share, look_around
 
 
 def estimate(data: Path, config: RunConfig, *, on_progress: Progress | None = None) -> Estimate:
@@ -50,6 +52,7 @@ def estimate(data: Path, config: RunConfig, *, on_progress: Progress | None = No
         )
     dataset = DataSet(data)
     check_data(dataset)
+    surroundings = look_around(config.augment, on_progress)
     base = load_base(config.base, device=ranks.device)
     methods = list(dict.fromkeys([config.method, FULL]))
     estimates = {}
@@ -57,7 +60,8 @@ def estimate(data: Path, config: RunConfig, *, on_progress: Progress | None = No
         for number, method in enumerate(methods):
             if on_progress is not None:
                 on_progress("try steps", number, len(methods))
-            estimates[method] = _one(base, dataset, _as(config, method), ranks.device)
+            wanted = _as(config, method)
+            estimates[method] = _one(base, dataset, wanted, surroundings, ranks.device)
     train_s = sum(row.duration for row in dataset.utterances("train"))
     return Estimate(
         base=config.base,
@@ -83,13 +87,16 @@ def _as(config: RunConfig, method: str) -> RunConfig:
     return msgspec.structs.replace(config, method=method, training=training)
 
 
-def _one(base: Base, dataset: DataSet, config: RunConfig, device: str) -> MethodEstimate:
+def _one(
+    base: Base, dataset: DataSet, config: RunConfig, surroundings: Surroundings, device: str
+) -> MethodEstimate:
     # Read anew for each method, as its training would.
     train, dev = (
         list_split(base, dataset, split, limit_bytes=config.training.features_mb * 2**20)
         for split in ("train", "dev")
     )
     config = resolve(base, config, train, dev, device)
+    train = train.augmented(Hearing(config, surroundings))
     course, _ = plan_steps(train.durations, config.training)
     assert isinstance(config.training.batch_s, float | int)
     # Weights, gradients and AdamW's two moments in float32, before any activation.
@@ -130,8 +137,10 @@ def _seconds(
 ) -> float:
     settings = config.training
     assert settings.evaluations is not None
-    copies = _copies(config)
-    read = tried.read_s * (copies * sum(train.durations) + sum(dev.durations))
+    train_s = sum(train.durations)
+    # What is disturbed sounds different in each epoch, so it is never kept.
+    anew_s = disturbed_share(config.augment) * (settings.max_epochs or 1) * train_s
+    read = tried.read_s * (_copies(config) * train_s + anew_s + sum(dev.durations))
     steps = tried.step_s * padded_seconds(course, train.durations)
     measuring = tried.dev_s * sum(dev.durations) * (settings.evaluations + 1)
     seconds = read + steps + measuring

@@ -6,7 +6,7 @@ anything while they fit into memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from tpactl.audio.decode import decode
+from tpactl.audio.resample import Samples
 from tpactl.bases.base import SAMPLE_RATE, Base
 from tpactl.formats.dataset import DataSet
 from tpactl.formats.progress import Progress
 from tpactl.train.augment import at_speed
+from tpactl.train.hearing import Hearing
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,7 @@ class FeatureStore:
         key = (index, speed)
         if key in self._kept:
             return self._kept[key]
-        samples = at_speed(decode(self._paths[index]).samples, speed, SAMPLE_RATE)
-        features = self._base.extract(np.ascontiguousarray(samples, dtype=np.float32))
+        features = self.disturbed(index, speed)
         size = features.numel() * features.element_size()
         if size <= self._left:
             # A slice of the extractor's padded output would keep all of it alive.
@@ -89,6 +90,19 @@ class FeatureStore:
             self._kept[key] = features
             self._left -= size
         return features
+
+    def disturbed(
+        self, index: int, speed: float, disturb: Callable[[Samples], Samples] | None = None
+    ) -> Tensor:
+        """Return the features of one utterance, played at ``speed`` and then disturbed; not kept.
+
+        Raises:
+            InputError: audio, or a recording that disturbs it, cannot be read.
+        """
+        samples = at_speed(decode(self._paths[index]).samples, speed, SAMPLE_RATE)
+        if disturb is not None:
+            samples = disturb(samples)
+        return self._base.extract(np.ascontiguousarray(samples, dtype=np.float32))
 
     def select(self, indices: Sequence[int]) -> FeatureStore:
         """Return a store of these utterances alone, in this order, with what is kept of them."""
@@ -107,11 +121,15 @@ class Split:
     Args:
         examples: in the order of the manifest.
         store: their features, by position.
+        hearing: how epochs hear them; as they were recorded without it.
     """
 
-    def __init__(self, examples: list[Example], store: FeatureStore) -> None:
+    def __init__(
+        self, examples: list[Example], store: FeatureStore, hearing: Hearing | None = None
+    ) -> None:
         self.examples = examples
         self._store = store
+        self._hearing = hearing
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -131,10 +149,28 @@ class Split:
         """Return a split of these examples alone, in this order."""
         return Split([self.examples[i] for i in indices], self._store.select(indices))
 
+    def augmented(self, hearing: Hearing) -> Split:
+        """Return the same examples, with the same kept features, as ``hearing`` lets them sound."""
+        return Split(self.examples, self._store, hearing)
+
     def features(self, batch: Sequence[int], speeds: Sequence[float] | None = None) -> list[Tensor]:
         """Return the features of ``batch``, each at its own speed where ``speeds`` are given."""
         chosen = [1.0] * len(batch) if speeds is None else speeds
         return [self._store.get(i, s) for i, s in zip(batch, chosen, strict=True)]
+
+    def heard(self, batch: Sequence[int], epoch: int) -> list[Tensor]:
+        """Return the features of ``batch`` as ``epoch`` hears it."""
+        if self._hearing is None:
+            return self.features(batch)
+        speeds = self._hearing.speeds(len(self), epoch)
+        rows = []
+        for index in batch:
+            disturbance = self._hearing.disturbance(index, epoch)
+            if disturbance is None:
+                rows.append(self._store.get(index, speeds[index]))
+            else:
+                rows.append(self._store.disturbed(index, speeds[index], disturbance))
+        return rows
 
     def labels(self, batch: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return all labels of ``batch`` in a row and how many belong to each utterance."""

@@ -7,6 +7,7 @@ command line can refuse a bad key at once.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import yaml
 
 from tpactl.adapters.settings import check, check_read
 from tpactl.errors import UsageError, reason_of
+from tpactl.formats.augment import AugmentSettings
 from tpactl.formats.files import to_builtins
 from tpactl.formats.run import RunConfig
 
@@ -76,7 +78,9 @@ def read(
         )
     config = _convert(tree if over is None else _laid_over(to_builtins(over), tree))
     check(config)
-    check_read(config.method, [override.partition("=")[0] for override in overrides])
+    named = [override.partition("=")[0] for override in overrides]
+    check_read(config.method, named)
+    _check_augment(config.augment, named)
     return config
 
 
@@ -120,6 +124,21 @@ def read_yaml(file: Path, *, what: str = "run file", flag: str = "--config") -> 
             f"correct the {what}",
         )
     return {str(key): value for key, value in tree.items()}
+
+
+def _check_augment(augment: AugmentSettings, named: Sequence[str]) -> None:
+    """Refuse what cannot be drawn from, and what was asked for by name but nothing would read."""
+    low, high = augment.noise_snr_db
+    faults = []
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        faults.append(f"augment.noise_snr_db is [{low:g}, {high:g}]: the lower ratio comes first")
+    sources = {"noise": augment.noise, "rir": augment.rir, "telephone": augment.telephone}
+    for name, source in sources.items():
+        unread = [key for key in named if key.startswith(f"augment.{name}_")]
+        if unread and not source:
+            faults.append(f"{', '.join(unread)}: nothing reads it while augment.{name} is not set")
+    if faults:
+        raise UsageError(faults[0], "correct the keys under augment, or leave them out", faults[1:])
 
 
 def _scalar(text: str) -> Any:

@@ -33,6 +33,7 @@ from tpactl.train.prefix_cache import augmented_copies, check_size, expected_byt
 from tpactl.train.ranks import join
 from tpactl.train.reading import check_data, read_data
 from tpactl.train.schedule import plan_steps
+from tpactl.train.surroundings import is_asked_for
 from tpactl.train.train import Paused, train
 from tpactl.train.trained import begin
 
@@ -130,7 +131,11 @@ class Bench:
         Where it augments, ``COPIES`` copies of each utterance are kept, unless it names a number.
         """
         decided = self.decided(config)
-        augments = decided["training.spec_augment"] or decided["training.speed_perturbation"]
+        augments = (
+            decided["training.spec_augment"]
+            or decided["training.speed_perturbation"]
+            or is_asked_for(config.augment)
+        )
         copies = config.training.cached_copies or (COPIES if augments else None)
         training = msgspec.structs.replace(
             config.training, cached_prefix=True, cached_copies=copies, cache_dir=str(cache_dir)
@@ -145,7 +150,7 @@ class Bench:
         base, settings = self._material.base, cached.training
         assert settings.cache_dir is not None
         try:
-            copies = augmented_copies(settings)
+            copies = augmented_copies(settings, cached.augment)
             if self.decided(cached)["training.max_epochs"] < 2 * copies:
                 return False
             num_bytes = expected_bytes(base, self._material.train, copies)
