@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -9,10 +10,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import soundfile
+import torch
 from models import tiny_base
 
 from tests.eval.builders import talking_base, write_package, write_run
+from tpactl.adapters import store
+from tpactl.adapters.attach import attach
+from tpactl.bases.load import load_base
 from tpactl.flows import transcribe as flow
+from tpactl.package.build import build
 
 RATE = 16_000
 
@@ -95,8 +101,9 @@ def test_several_adapters_have_a_named_line_each(hear):
 
 def test_one_of_several_can_be_chosen(hear):
     given = ("--run", "{}/one", "--package", "{}/picking.tpa", "--json")
-    name = hear("{}/base", *given).json["transcripts"][1]["adapter"]
-    for chosen in (name, name.rpartition("@")[0]):
+    name = hear("{}/base", *given).json["transcripts"][0]["adapter"]
+    assert name == "warehouse/picking@1.0.0"
+    for chosen in (name, "warehouse/picking", "warehouse"):
         outcome = hear("{}/base", *given, "--adapter", chosen)
         assert {row["adapter"] for row in outcome.json["transcripts"]} == {name}
 
@@ -131,6 +138,125 @@ def test_a_changed_package_is_exit_5(hear, place, tmp_path):
     (tmp_path / "changed.tpa").write_bytes(content)
     outcome = hear("{}/base", "--package", str(tmp_path / "changed.tpa"))
     assert (outcome.exit_code, outcome.out) == (5, "")
+
+
+@pytest.fixture(scope="module")
+def departments(place):
+    """Packages of two departments in a folder, and a table that gives each recording its own."""
+    folder = place / "departments"
+    folder.mkdir()
+    for name, run in (("dock/picking", "one"), ("clinic/notes", "two")):
+        build(
+            place / run, name=name, version="1.0.0", out=folder / f"{run}.tpa",
+            base=load_base(str(place / "base")),
+        )  # fmt: skip
+    (place / "calls.csv").write_text(
+        "audio_filepath,adapter\na.wav,clinic\nb.flac,dock/picking\na.wav,\n"
+        "b.flac,clinic/notes@1.0.0\na.wav,dock\n"
+    )
+    return folder
+
+
+def test_each_recording_is_heard_with_the_adapter_of_its_row(tpactl, hear, place, departments):
+    outcome = tpactl(
+        "transcribe", "--manifest", place / "calls.csv", "--base", place / "base",
+        "--package", departments, "--json",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.err
+    rows = outcome.json["transcripts"]
+    assert [(row["audio"].rpartition("/")[2], row["adapter"]) for row in rows] == [
+        ("a.wav", "clinic/notes@1.0.0"), ("b.flac", "dock/picking@1.0.0"), ("a.wav", None),
+        ("b.flac", "clinic/notes@1.0.0"), ("a.wav", "dock/picking@1.0.0"),
+    ]  # fmt: skip
+    one = texts(hear("{}/base", "--run", "{}/one", "--json"), "one")
+    two = texts(hear("{}/base", "--run", "{}/two", "--json"), "two")
+    base = texts(hear("{}/base", "--json"), None)
+    assert [row["text"] for row in rows] == [two[0], one[1], base[0], two[1], one[0]]
+    assert outcome.json["alone"] == {}
+
+
+def test_departments_share_batches(tpactl, place, departments, monkeypatch):
+    from tpactl.bases.base import Base
+
+    passes, real = [], Base.logits
+    monkeypatch.setattr(
+        Base, "logits", lambda self, f: passes.append(len(f.lengths)) or real(self, f)
+    )
+    given = ("--manifest", place / "calls.csv", "--base", place / "base", "--package", departments)
+    outcome = tpactl("transcribe", *given)
+    assert passes == [5]
+    lines = outcome.out.splitlines()
+    assert len(lines) == 5
+    assert "[clinic/notes@1.0.0]" in lines[0]
+    assert "[base]" in lines[2]
+    assert outcome.err == ""
+
+
+def test_methods_that_share_no_batch_are_named_and_heard_all_the_same(tpactl, place, tmp_path):
+    base = load_base(str(place / "base"))
+    lora = attach(base, "lora", seed=4)
+    with torch.no_grad():
+        for tensor in lora.parameters():
+            tensor.add_(0.2)
+    store.save(lora, tmp_path / "lora" / "adapter")
+    shutil.copy(place / "one" / "run.json", tmp_path / "lora" / "run.json")
+    table = tmp_path / "calls.csv"
+    table.write_text(f"file,adapter\n{place}/a.wav,lora\n{place}/a.wav,one\n{place}/a.wav,\n")
+    runs = ("--run", tmp_path / "lora", "--run", place / "one", "--base", place / "base")
+    outcome = tpactl("transcribe", "--manifest", table, *runs)
+    assert outcome.exit_code == 0, outcome.err
+    assert "note:  lora: no batch is shared with other adapters (lora: the part at" in outcome.err
+    apart = tpactl("transcribe", place / "a.wav", *runs[:2], "--base", place / "base")
+    assert outcome.out.splitlines()[0].partition("]: ")[2] == apart.out.strip().partition(": ")[2]
+    assert "note" not in apart.err
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "said"),
+    [
+        (
+            "a.wav,kitchen\nb.flac,nurse\n", 3,
+            ["line 2: no single adapter is called 'kitchen'",
+             "line 3: no single adapter is called 'nurse'",
+             "choose from: dock/picking@1.0.0, clinic/notes@1.0.0, or leave it empty"],
+        ),
+        ("none.wav,clinic\n", 3, ["none.wav"]),
+        ("a.wav\n", 3, ["the header has 2"]),
+    ],
+)  # fmt: skip
+def test_a_bad_table_is_refused_before_anything_is_heard(
+    tpactl, place, departments, tmp_path, rows, code, said
+):
+    for name in ("a.wav", "b.flac"):
+        shutil.copy(place / name, tmp_path / name)
+    (tmp_path / "calls.csv").write_text("file,adapter\n" + rows)
+    outcome = tpactl(
+        "transcribe", "--manifest", tmp_path / "calls.csv", "--base", place / "base",
+        "--package", departments,
+    )  # fmt: skip
+    assert (outcome.exit_code, outcome.out) == (code, "")
+    for words in said:
+        assert words in outcome.err.replace("\n", " ")
+
+
+def test_a_department_of_another_base_is_exit_4(tpactl, place, departments):
+    outcome = tpactl(
+        "transcribe", "--manifest", place / "calls.csv", "--base", place / "other",
+        "--package", departments,
+    )  # fmt: skip
+    assert (outcome.exit_code, outcome.out) == (4, "")
+
+
+def test_recordings_come_one_way_and_at_least_one(tpactl, place, departments):
+    table = ("--manifest", place / "calls.csv", "--package", departments)
+    for given, said in (
+        ((place / "a.wav", *table), "names the recordings"),
+        ((*table, "--adapter", "clinic"), "names the recordings"),
+        ((), "no recordings"),
+    ):
+        outcome = tpactl("transcribe", *given, "--base", place / "base")
+        assert (outcome.exit_code, outcome.out) == (2, "")
+        assert said in outcome.err
 
 
 def test_every_bad_recording_is_listed_and_none_is_transcribed(tpactl, place, tmp_path):

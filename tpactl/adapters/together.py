@@ -27,6 +27,7 @@ from tpactl.adapters.decoder import OwnModule
 from tpactl.adapters.part import Instead, Removable
 from tpactl.adapters.residual import SiteBottleneck, put_at
 from tpactl.bases.base import Base, Features
+from tpactl.bases.beam import Beam
 from tpactl.bases.recognise import recognise_features
 
 
@@ -64,18 +65,21 @@ class Together:
         self._stacks = _stacks(base, [a for a in self.adapters if a not in self.alone])
         self._in_place: list[Removable] = []
 
-    def recognise(self, features: Features, rows: Sequence[Adapter | None]) -> list[str]:
-        """Return the greedy transcript of each utterance of a batch.
+    def recognise(
+        self, features: Features, rows: Sequence[Adapter | None], search: Beam | None = None
+    ) -> list[str]:
+        """Return the transcript of each utterance of a batch, greedy without ``search``.
 
         Args:
             features: (batch, ...), see ``bases.base.Features``.
             rows: (batch,) the adapter that each utterance is heard with; ``None`` is the base.
+            search: decodes each utterance's logits.
         """
         self._check(features, rows)
         texts = [""] * len(rows)
         for places in self.passes(rows):
             with self.acting([rows[place] for place in places]):
-                heard = recognise_features(self.base, _part(features, places))
+                heard = recognise_features(self.base, _part(features, places), search)
             for place, text in zip(places, heard, strict=True):
                 texts[place] = text
         return texts

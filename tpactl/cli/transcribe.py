@@ -13,15 +13,17 @@ from tpactl.cli import beam_options, console
 
 def transcribe(
     audio: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(metavar="AUDIO", help="Recordings: any format, rate and channel count."),
-    ],
+    ] = None,
     base: Annotated[
         str, typer.Option(help="starter, a model directory, or HUB_ID[@REVISION].")
     ] = "starter",
     package: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="A .tpa file; may be repeated."),
+        typer.Option(
+            metavar="FILE", help="A .tpa file, or a folder of such files; may be repeated."
+        ),
     ] = None,
     run: Annotated[
         list[Path] | None,
@@ -31,8 +33,16 @@ def transcribe(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Use only this one of the adapters given: department/task[@version] of a "
+            help="Use only this one of the adapters given: department[/task[@version]] of a "
             "package, folder name of a run; may be repeated.",
+        ),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV or JSON lines in place of AUDIO: the columns audio_filepath (or file) and "
+            "adapter, which names one of the adapters given, or is empty for the base.",
         ),
     ] = None,
     decode: Annotated[
@@ -49,11 +59,12 @@ def transcribe(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Turn recordings into text: with the base alone, or with each adapter in turn.
+    """Turn recordings into text: with the base alone, with each adapter, or each with its own.
 
-    The base is loaded once and adapters are switched without reloading. With more than one
-    adapter, each recording has one line an adapter. Recordings over 60 s are cut at quiet moments,
-    15 to 30 s apart; a word spoken across a cut may be lost.
+    The base is loaded once. With more than one adapter, each recording has one line an adapter;
+    with a manifest, each is heard with the adapter of its row, all of them in shared batches.
+    Recordings over 60 s are cut at quiet moments, 15 to 30 s apart; a word spoken across a cut may
+    be lost.
 
     Example:
       tpactl transcribe call.wav --base starter --package adapter.tpa
@@ -73,17 +84,23 @@ def transcribe(
     )
     with console.progress() as on_progress:
         found = run_flow(
-            audio,
+            audio or (),
             base,
             packages=package or (),
             runs=run or (),
             only=adapter or (),
+            manifest=manifest,
             beam=beam,
             device=device,
             on_progress=on_progress,
         )
     if found.beam is not None and found.beam.unwritable:
         console.warn(f"the base cannot write, and never hears: {', '.join(found.beam.unwritable)}")
+    if found.alone:
+        console.warn(
+            f"{', '.join(found.alone)}: no batch is shared with other adapters "
+            f"({next(iter(found.alone.values()))}); the texts are the same, it takes longer"
+        )
     if json:
         console.print_json(found)
         return
@@ -91,5 +108,5 @@ def transcribe(
     for transcript in found.transcripts:
         line = Text(transcript.audio, "quiet")
         if several:
-            line.append(f" [{transcript.adapter}]", "command")
+            line.append(f" [{transcript.adapter or 'base'}]", "command")
         console.out.print(line + Text(": ", "quiet") + Text(transcript.text), soft_wrap=True)

@@ -1,22 +1,27 @@
 """Turns recordings into text with one base and any number of adapters on it.
 
-The base is loaded once and each recording's features are computed once; the adapters take turns on
-them. Recordings longer than ``LONGEST_S`` are cut at the quietest moment of a stretch, because a
-Conformer's attention grows with the square of the length and bases are trained on short utterances.
-A word that is spoken across a cut may be lost; there are no overlapping windows.
+The base is loaded once and each recording's features are computed once. Recordings of different
+departments share a batch, in which each is heard with its own adapter. Recordings longer than
+``LONGEST_S`` are cut at the quietest moment of a stretch, because a Conformer's attention grows
+with the square of the length and bases are trained on short utterances. A word that is spoken
+across a cut may be lost; there are no overlapping windows.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tpactl.adapters.names import called
 from tpactl.errors import BaseError, InputError, UsageError
+from tpactl.flows.manifest import Recording, read_manifest
+from tpactl.flows.packages import package_files
 from tpactl.formats.adapter import WEIGHTS_FILE
 from tpactl.formats.dataset import SAMPLE_RATE
 from tpactl.formats.decoding import BeamSearch, BeamSettings
@@ -24,8 +29,10 @@ from tpactl.formats.files import Record
 from tpactl.formats.run import Run
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from tpactl.adapters.adapter import Adapter
-    from tpactl.bases.base import Base
+    from tpactl.adapters.together import Together
     from tpactl.bases.beam import Beam
     from tpactl.formats.progress import Progress
 
@@ -62,7 +69,10 @@ class Transcript(Record, kw_only=True):
 
 
 class Transcription(Record, kw_only=True):
-    """What ``tpactl transcribe --json`` prints; transcripts by recording, then by adapter."""
+    """What ``tpactl transcribe --json`` prints; transcripts by recording, then by adapter.
+
+    Recordings stand in the order they were given in.
+    """
 
     schema_version: int = SCHEMA_VERSION
     base_ref: str
@@ -71,6 +81,17 @@ class Transcription(Record, kw_only=True):
     transcripts: list[Transcript]
     beam: BeamSearch | None = None
     """How beam search found the texts; ``None``: they were decoded greedily."""
+    alone: dict[str, str]
+    """Adapters that could share no batch with others, each with the reason: the texts are the same,
+    but it takes longer."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A recording and the names of the adapters it is heard with; ``None`` is the base alone."""
+
+    audio: Path
+    adapters: Sequence[str | None]
 
 
 @dataclass(frozen=True)
@@ -88,6 +109,7 @@ def transcribe(
     packages: Sequence[Path] = (),
     runs: Sequence[Path] = (),
     only: Sequence[str] = (),
+    manifest: Path | None = None,
     beam: BeamSettings | None = None,
     device: str = "auto",
     on_progress: Progress | None = None,
@@ -97,41 +119,56 @@ def transcribe(
     Args:
         audio: recordings in any format that ``tpactl.audio`` decodes.
         base_ref: starter, a model directory, or HUB_ID[@REVISION].
-        packages: ``.tpa`` files; each is checked whole before anything is loaded.
+        packages: ``.tpa`` files, or folders of such; each is checked whole before anything is
+            loaded.
         runs: folders of ``tpactl train``.
         only: names of the adapters to use; empty for all that are given.
+        manifest: a table of recordings and the adapter of each, in place of ``audio`` and ``only``;
+            see ``flows.manifest``.
         beam: decode by beam search, so set; ``None`` decodes greedily.
         device: auto, cpu, cuda, ...
         on_progress: called with the seconds of audio that are done.
 
     Raises:
-        UsageError: an adapter of ``only`` is not among those given.
-        InputError: recordings that cannot be decoded, all of them listed.
+        UsageError: an adapter of ``only`` is not among those given; no recordings, or in two ways.
+        InputError: recordings that cannot be decoded, or adapters of ``manifest`` that are not
+            among those given, all of them listed.
         BaseError: a package or run belongs to another base.
         IntegrityError: a package's content changed.
     """
     with tempfile.TemporaryDirectory(prefix="tpactl-") as scratch:
-        sources = _choose([*_open(packages, Path(scratch)), *_find(runs)], only)
-        cuts = _check(audio)
+        sources = [*_open(package_files(packages), Path(scratch)), *_find(runs)]
+        _check_names(sources)
+        wanted = _wanted(audio, only, manifest, [source.name for source in sources])
+        cuts = _check([each.audio for each in wanted])
 
         from tpactl.adapters.store import load
+        from tpactl.adapters.together import Together
         from tpactl.bases.beam import BeamDecoder
         from tpactl.bases.devices import choose
         from tpactl.bases.load import load_base
 
         decoder = None if beam is None else BeamDecoder(beam)
         base = load_base(base_ref, device=choose(device))
-        adapters: list[Adapter | None] = [
-            load(base, source.folder, name=source.name) for source in sources
-        ]
+        used = {name for each in wanted for name in each.adapters}
+        together = Together(
+            base,
+            [
+                load(base, source.folder, name=source.name)
+                for source in sources
+                if source.name in used
+            ],
+        )
         search = None if decoder is None else decoder.on(base)
-        transcripts = _recognise(base, adapters or [None], audio, cuts, search, on_progress)
+        transcripts = _recognise(together, wanted, cuts, search, on_progress)
     return Transcription(
         base_ref=base_ref,
         base_digest=base.identity.digest,
         device=str(base.device),
         transcripts=transcripts,
         beam=None if search is None else search.record,
+        # One system alone shares nothing with anybody.
+        alone={a.name: why for a, why in together.alone.items()} if len(used) > 1 else {},
     )
 
 
@@ -156,23 +193,48 @@ def _find(runs: Sequence[Path]) -> Iterator[_Source]:
         yield _Source(path.resolve().name, run.adapter_folder)
 
 
-def _choose(sources: list[_Source], only: Sequence[str]) -> list[_Source]:
+def _check_names(sources: Sequence[_Source]) -> None:
     names = [source.name for source in sources]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"two adapters are called {', '.join(twice)}", "give each adapter once")
-    # department/task suffices where only one version of it is given.
-    unknown = [name for name in only if len(_matching(sources, name)) != 1]
-    if unknown:
+
+
+def _wanted(
+    audio: Sequence[Path], only: Sequence[str], manifest: Path | None, names: Sequence[str]
+) -> list[_Wanted]:
+    """Return every recording with the full names of its adapters."""
+    if manifest is not None and (audio or only):
         raise UsageError(
-            f"no single adapter is called {', '.join(unknown)}",
-            f"choose from: {', '.join(names)}" if names else "give --package FILE or --run RUN",
+            "a manifest names the recordings and their adapters already",
+            "leave out AUDIO and --adapter, or --manifest",
         )
-    return [_matching(sources, name)[0] for name in only] if only else sources
+    if manifest is not None:
+        return _by_row(read_manifest(manifest), names)
+    if not audio:
+        raise UsageError("no recordings", "name recordings, or give --manifest FILE")
+    unknown = [name for name in only if len(called(name, names)) != 1]
+    if unknown:
+        raise UsageError(f"no single adapter is called {', '.join(unknown)}", _fix(names))
+    chosen = [called(name, names)[0] for name in only] if only else names
+    return [_Wanted(path, chosen or [None]) for path in audio]
 
 
-def _matching(sources: list[_Source], name: str) -> list[_Source]:
-    return [s for s in sources if name in (s.name, s.name.rpartition("@")[0])]
+def _by_row(recordings: Sequence[Recording], names: Sequence[str]) -> list[_Wanted]:
+    wanted, faults = [], []
+    for recording in recordings:
+        found = called(recording.adapter, names) if recording.adapter else [None]
+        if len(found) != 1:
+            faults.append(f"{recording.where}: no single adapter is called {recording.adapter!r}")
+            continue
+        wanted.append(_Wanted(recording.audio, found))
+    if faults:
+        raise InputError(faults[0], f"{_fix(names)}, or leave it empty for the base", faults[1:])
+    return wanted
+
+
+def _fix(names: Sequence[str]) -> str:
+    return f"choose from: {', '.join(names)}" if names else "give --package FILE or --run RUN"
 
 
 def _check(audio: Sequence[Path]) -> list[list[tuple[float, float]]]:
@@ -225,14 +287,17 @@ def cut(samples: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _recognise(
-    base: Base,
-    adapters: Sequence[Adapter | None],
-    audio: Sequence[Path],
+    together: Together,
+    wanted: Sequence[_Wanted],
     cuts: Sequence[list[tuple[float, float]]],
     search: Beam | None,
     on_progress: Progress | None,
 ) -> list[Transcript]:
-    total = sum(pieces[-1][1] for pieces in cuts)
+    adapters: dict[str | None, Adapter | None] = {a.name: a for a in together.adapters}
+    adapters[None] = None
+    total = sum(
+        pieces[-1][1] * len(each.adapters) for each, pieces in zip(wanted, cuts, strict=True)
+    )
     transcripts: list[Transcript] = []
     done = 0.0
 
@@ -243,19 +308,24 @@ def _recognise(
             on_progress("transcribe, seconds of audio", round(done), max(1, round(total)))
 
     for group in _groups([pieces[-1][1] for pieces in cuts]):
-        wanted = [(index, piece) for index in group for piece in cuts[index]]
-        texts = _hear(base, adapters, audio, wanted, search, advance)
+        jobs = [
+            _Job(index, start, end, name)
+            for index in group
+            for name in wanted[index].adapters
+            for start, end in cuts[index]
+        ]
+        paths = {index: wanted[index].audio for index in group}
+        texts = iter(_hear(together, adapters, paths, jobs, search, advance))
         for index in group:
-            for column, adapter in enumerate(adapters):
+            for name in wanted[index].adapters:
                 pieces = [
-                    Piece(start_s=round(start, 3), end_s=round(end, 3), text=texts[row][column])
-                    for row, (owner, (start, end)) in enumerate(wanted)
-                    if owner == index
+                    Piece(start_s=round(start, 3), end_s=round(end, 3), text=next(texts))
+                    for start, end in cuts[index]
                 ]
                 transcripts.append(
                     Transcript(
-                        audio=str(audio[index]),
-                        adapter=None if adapter is None else adapter.name,
+                        audio=str(wanted[index].audio),
+                        adapter=name,
                         duration_s=round(cuts[index][-1][1], 3),
                         text=" ".join(piece.text for piece in pieces if piece.text),
                         pieces=pieces,
@@ -264,37 +334,49 @@ def _recognise(
     return transcripts
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One piece of one recording, to be heard with one adapter."""
+
+    recording: int
+    start_s: float
+    end_s: float
+    adapter: str | None
+
+    @property
+    def duration_s(self) -> float:
+        return self.end_s - self.start_s
+
+
 def _hear(
-    base: Base,
-    adapters: Sequence[Adapter | None],
-    audio: Sequence[Path],
-    wanted: Sequence[tuple[int, tuple[float, float]]],
+    together: Together,
+    adapters: Mapping[str | None, Adapter | None],
+    paths: Mapping[int, Path],
+    jobs: Sequence[_Job],
     search: Beam | None,
     advance: Callable[[float], None],
-) -> list[list[str]]:
-    """Return a text for each wanted piece (rows) and adapter (columns)."""
-    from tpactl.adapters.attach import activate
+) -> list[str]:
+    """Return the text of each job."""
     from tpactl.audio.decode import decode
-    from tpactl.bases.recognise import plan_batches, recognise_features
+    from tpactl.bases.recognise import plan_batches
 
-    samples = {index: decode(audio[index]).samples for index in {owner for owner, _ in wanted}}
-    waves = [
-        samples[index][round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
-        for index, (start, end) in wanted
-    ]
-    lengths = [len(wave) / SAMPLE_RATE for wave in waves]
-    texts = [[""] * len(adapters) for _ in wanted]
-    try:
-        for batch in plan_batches(lengths, one_length=base.family.padding_leaks):
-            features = base.features([waves[row] for row in batch])
-            for column, adapter in enumerate(adapters):
-                activate(base, adapter)
-                heard = recognise_features(base, features, search)
-                for row, text in zip(batch, heard, strict=True):
-                    texts[row][column] = text
-            advance(sum(lengths[row] for row in batch))
-    finally:
-        activate(base, None)
+    base = together.base
+    samples = {index: decode(path).samples for index, path in paths.items()}
+
+    @cache
+    def extracted(recording: int, start_s: float, end_s: float) -> Tensor:
+        first, last = round(start_s * SAMPLE_RATE), round(end_s * SAMPLE_RATE)
+        return base.extract(samples[recording][first:last])
+
+    texts = [""] * len(jobs)
+    durations_s = [job.duration_s for job in jobs]
+    for batch in plan_batches(durations_s, one_length=base.family.padding_leaks):
+        own = [jobs[place] for place in batch]
+        features = base.collate([extracted(j.recording, j.start_s, j.end_s) for j in own])
+        heard = together.recognise(features, [adapters[job.adapter] for job in own], search)
+        for place, text in zip(batch, heard, strict=True):
+            texts[place] = text
+        advance(sum(job.duration_s for job in own))
     return texts
 
 
