@@ -51,7 +51,8 @@ def test_outputs_and_gradients_are_the_reference_blocks(folder, dtype, with_adap
     valid = torch.arange(21)[None] < torch.tensor([21, 13, 5])[:, None]
     mask = (valid[:, None] & valid[:, :, None])[:, None]
     block = base.blocks[1]
-    fast = FastParakeetBlock(block, 32, encoder.encode_positions(hidden.new_zeros(1, 32, 1)))
+    positions = encoder.encode_positions(hidden.new_zeros(1, 32, 1))
+    fast = FastParakeetBlock(block, 32, positions, 6 if with_adapter else 0, dtype)
     first, second = list(adapter.sites())[2][1], list(adapter.sites())[3][1]
 
     def run(compute):
@@ -67,6 +68,10 @@ def test_outputs_and_gradients_are_the_reference_blocks(folder, dtype, with_adap
         lambda x: block.module(x, attention_mask=mask, position_embeddings=positions)
     )
     pair = (bottleneck_of(first), bottleneck_of(second)) if with_adapter else (None, None)
+    for module, own in zip((fast.feed_forward1, fast.feed_forward2), pair, strict=True):
+        if own is not None:
+            with torch.no_grad():
+                torch._foreach_copy_(module.room(), [own.down, own.down_bias, own.up])
     actual, actual_grads = run(lambda x: fast(x, valid, *pair))
     assert relative(actual[valid], expected[valid]) < TOLERANCE[dtype]
     assert len(actual_grads) == (9 if with_adapter else 1)
@@ -78,7 +83,7 @@ def test_outputs_and_gradients_are_the_reference_blocks(folder, dtype, with_adap
 def test_padding_reaches_no_valid_frame(folder):
     base = load_base(str(folder))
     positions = base.model.encoder.encode_positions(torch.zeros(1, 40, 1))
-    fast = FastParakeetBlock(base.blocks[0], 40, positions)
+    fast = FastParakeetBlock(base.blocks[0], 40, positions, 0, torch.float32)
     hidden = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 30, 16))).float()
     alone = fast(hidden[:, :17], torch.ones(1, 17, dtype=torch.bool))
     padded = fast(hidden, torch.arange(30)[None] < 17)
@@ -88,8 +93,22 @@ def test_padding_reaches_no_valid_frame(folder):
 def test_on_an_accelerator_the_shifted_products_are_the_same_convolution(folder):
     base = load_base(str(folder))
     positions = base.model.encoder.encode_positions(torch.zeros(1, 8, 1))
-    convolution = FastParakeetBlock(base.blocks[2], 8, positions).convolution
+    convolution = FastParakeetBlock(base.blocks[2], 8, positions, 0, torch.float32).convolution
     gated = torch.randn(2, 9, 16)
     torch.testing.assert_close(
         convolution._shifted(gated), convolution._library(gated), atol=1e-6, rtol=0
     )
+
+
+def test_lent_weights_are_held_once_and_compute_the_same(folder):
+    base = load_base(str(folder), dtype=torch.bfloat16)
+    features = base.features([np.zeros(9_000, np.float32), np.ones(16_000, np.float32)])
+    before, _ = base.logits(features)
+    positions = base.model.encoder.encode_positions(torch.zeros(1, 8, 1))
+    block = base.blocks[1]
+    fast = FastParakeetBlock(block, 8, positions, 4, torch.bfloat16)
+    fast.lend(block)
+    storage = fast.feed_forward2.w2.untyped_storage().data_ptr()
+    assert block.ffn2.linear_out.weight.untyped_storage().data_ptr() == storage
+    after, _ = base.logits(features)
+    torch.testing.assert_close(after, before, atol=0, rtol=0)

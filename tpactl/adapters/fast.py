@@ -49,10 +49,17 @@ class FastPath(nn.Module):
         adapter: attached to it; its tensors are used in place, so what trains here trains there.
         max_frames: the longest sequence after subsampling.
         dtype: of the activations and the frozen weights; the base's own without it.
+        lend: the base's large weights are of that dtype, and are held once for both.
     """
 
     def __init__(
-        self, base: Base, adapter: Adapter, max_frames: int, dtype: torch.dtype | None = None
+        self,
+        base: Base,
+        adapter: Adapter,
+        max_frames: int,
+        dtype: torch.dtype | None = None,
+        *,
+        lend: bool = False,
     ) -> None:
         super().__init__()
         self.dtype = dtype or base.dtype
@@ -61,17 +68,21 @@ class FastPath(nn.Module):
             positions = encoder.encode_positions(
                 torch.zeros(1, max_frames, 1, device=base.device, dtype=torch.float32)
             )
-        self.blocks = nn.ModuleList(
-            FastParakeetBlock(block, max_frames, positions).to(self.dtype) for block in base.blocks
-        )
+        bottlenecks = [bottleneck for _, bottleneck in adapter.sites()]
+        pairs = zip(bottlenecks[::2], bottlenecks[1::2], strict=True)
+        self._pairs = dict(zip(adapter.block_indices, pairs, strict=True))
+        self.blocks = nn.ModuleList()
+        for index, block in enumerate(base.blocks):
+            width = len(self._pairs[index][0].down.bias) if index in self._pairs else 0
+            fast = FastParakeetBlock(block, max_frames, positions, width, self.dtype)
+            if lend:
+                fast.lend(block)
+            self.blocks.append(fast)
         self.lowest = min(adapter.block_indices, default=len(base.blocks))
         self.max_frames = max_frames
         # Tuples hide from nn.Module what belongs to base and adapter.
         self._base = (base,)
         self._adapter = (adapter,)
-        bottlenecks = [bottleneck for _, bottleneck in adapter.sites()]
-        pairs = zip(bottlenecks[::2], bottlenecks[1::2], strict=True)
-        self._pairs = dict(zip(adapter.block_indices, pairs, strict=True))
 
     def compile_blocks(self, *, dynamic: bool) -> None:
         """Have torch compile the blocks when they are first computed.
@@ -121,20 +132,32 @@ class FastPath(nn.Module):
         return frames, valid
 
     def _above(self, frames: Tensor, valid: Tensor) -> Tensor:
+        trained = {index: [_tensors(b) for b in pair] for index, pair in self._pairs.items()}
+        self._put_in_place(trained)
         for index in range(self.lowest, len(self.blocks)):
-            first, second = self._pairs.get(index, (None, None))
-            frames = self.blocks[index](frames, valid, _tensors(first), _tensors(second))
+            frames = self.blocks[index](frames, valid, *trained.get(index, (None, None)))
         head = self._adapter[0].head
         logits: Tensor = head(frames.to(next(head.parameters()).dtype))
         return logits
+
+    @torch.no_grad()
+    def _put_in_place(self, trained: dict[int, list[Bottleneck]]) -> None:
+        """Copy the trained tensors beside the frozen ones, all in a few kernels."""
+        places: list[Tensor] = []
+        values: list[Tensor] = []
+        for index, (first, second) in trained.items():
+            block: Any = self.blocks[index]
+            for module, own in ((block.feed_forward1, first), (block.feed_forward2, second)):
+                places += module.room()
+                values += (own.down, own.down_bias, own.up)
+        if places:
+            torch._foreach_copy_(places, values)
 
 
 def _valid(frames: Tensor, lengths: Tensor) -> Tensor:
     return torch.arange(frames.shape[1], device=frames.device)[None] < lengths[:, None]
 
 
-def _tensors(bottleneck: ParallelBottleneck | None) -> Bottleneck | None:
-    if bottleneck is None:
-        return None
+def _tensors(bottleneck: ParallelBottleneck) -> Bottleneck:
     down, up, scale = bottleneck.down, bottleneck.up, bottleneck.scale
     return Bottleneck(down.weight, down.bias, up.weight * scale, up.bias * scale)

@@ -103,10 +103,11 @@ def choose(
     if is_rewritten:
         assert trained.adapter is not None
         dtype = torch.bfloat16 if config.precision == "bf16" else base.dtype
-        if may_round and dtype == torch.bfloat16:
+        lend = may_round and dtype == torch.bfloat16
+        if lend:
             round_frozen(base.model)
         longest = max(lanes.frames_out(shape.frames) for shape in shapes)
-        path = fast.FastPath(base, trained.adapter, longest, dtype)
+        path = fast.FastPath(base, trained.adapter, longest, dtype, lend=lend)
         said.append("rewritten blocks")
         if is_cuda and base.num_parameters >= COMPILED_FROM and len(course) >= COMPILED_STEPS:
             path.compile_blocks(dynamic=len(shapes) > 1)

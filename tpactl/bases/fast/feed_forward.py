@@ -27,30 +27,50 @@ class Bottleneck(NamedTuple):
 
 
 class FrozenFeedForward(nn.Module):
-    """``linear2(silu(linear1(u)))`` with frozen weights, and room for a bottleneck.
+    """``linear2(silu(linear1(u)))`` with frozen weights, and room for a bottleneck beside them.
 
     Args:
         linear_in: the module's first layer.
         linear_out: its second.
+        width: of the bottleneck; 0 where the module carries none.
+        dtype: of the weights and the activations.
     """
 
-    def __init__(self, linear_in: nn.Linear, linear_out: nn.Linear) -> None:
+    def __init__(
+        self, linear_in: nn.Linear, linear_out: nn.Linear, width: int, dtype: torch.dtype
+    ) -> None:
         super().__init__()
-        self.register_buffer("w1", linear_in.weight.detach(), persistent=False)
-        self.register_buffer("b1", _bias(linear_in), persistent=False)
-        self.register_buffer("w2", linear_out.weight.detach(), persistent=False)
-        self.register_buffer("b2", _bias(linear_out), persistent=False)
+        self.hidden, self.width = linear_in.out_features, width
+        with torch.no_grad():
+            first, second = linear_in.weight.to(dtype), linear_out.weight.to(dtype)
+            bias = _bias(linear_in).to(dtype)
+            if width:
+                first = torch.cat([first, first.new_zeros(width, first.shape[1])])
+                second = torch.cat([second, second.new_zeros(len(second), width)], 1)
+                bias = torch.cat([bias, bias.new_zeros(width)])
+        self.register_buffer("w1", first.detach(), persistent=False)
+        self.register_buffer("b1", bias.detach(), persistent=False)
+        self.register_buffer("w2", second.detach(), persistent=False)
+        self.register_buffer("b2", _bias(linear_out).to(dtype), persistent=False)
         self.w1: Tensor
         self.b1: Tensor
         self.w2: Tensor
         self.b2: Tensor
+
+    def room(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return where ``down``, ``down_bias`` and ``up`` are copied to before each pass."""
+        return self.w1[self.hidden :], self.b1[self.hidden :], self.w2[:, self.hidden :]
+
+    def frozen(self) -> tuple[Tensor, Tensor]:
+        """Return the weights of both layers within the wider ones."""
+        return self.w1[: self.hidden], self.w2[:, : self.hidden]
 
     def forward(self, hidden: Tensor, bottleneck: Bottleneck | None) -> Tensor:
         """Return the module's output, the bottleneck's correction included.
 
         Args:
             hidden: (batch, frames, d_model), the normalised input.
-            bottleneck: the trained tensors, or ``None`` where the block carries none.
+            bottleneck: the trained tensors that ``room`` holds, or ``None`` without one.
 
         Returns:
             Same shape and dtype as ``hidden``.
@@ -67,7 +87,8 @@ class _Wide(torch.autograd.Function):
     """The two products over frozen and trained hidden units side by side.
 
     Frozen weights get no gradient, so no product is spent on one; the activation's derivative is
-    taken from the stored pre-activation.
+    taken from the stored pre-activation. The trained tensors are arguments for their gradients
+    alone: their values are in the wide weights already.
     """
 
     @staticmethod
@@ -81,25 +102,22 @@ class _Wide(torch.autograd.Function):
         down_bias: Tensor,
         up: Tensor,
     ) -> Tensor:
-        dtype = hidden.dtype
-        wide_in = torch.cat([w1, down.to(dtype)])
-        wide_out = torch.cat([w2, up.to(dtype)], 1)
-        before = F.linear(hidden, wide_in, torch.cat([b1, down_bias.to(dtype)]))
-        ctx.save_for_backward(hidden, before, wide_in, wide_out)
+        before = F.linear(hidden, w1, b1)
+        ctx.save_for_backward(hidden, before, w1, w2)
         ctx.width = len(down)
-        return F.linear(F.silu(before), wide_out)
+        return F.linear(F.silu(before), w2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
-        hidden, before, wide_in, wide_out = ctx.saved_tensors
+        hidden, before, w1, w2 = ctx.saved_tensors
         width = ctx.width
         # In float32, as autograd's own silu computes it, then back for the products.
         x = before.float()
         gate = torch.sigmoid(x)
         slope = gate * (1 + x * (1 - gate))
-        grad_before = ((grad @ wide_out).float() * slope).to(grad.dtype)
-        grad_hidden = grad_before @ wide_in
+        grad_before = ((grad @ w2).float() * slope).to(grad.dtype)
+        grad_hidden = grad_before @ w1
         own = grad_before[..., -width:].reshape(-1, width)
         after = F.silu(before[..., -width:]).reshape(-1, width)
         flat_grad = grad.reshape(-1, grad.shape[-1])

@@ -23,13 +23,18 @@ class FastParakeetBlock(nn.Module):
         block: the reference block; its tensors are read, shared where they can be, never changed.
         max_frames: the longest sequence, after subsampling, it will meet.
         positions: (1, 2 max_frames - 1, d_model), the encoder's encoding of ``max_frames``.
+        width: of the bottlenecks beside both feed-forward modules; 0 where it carries none.
+        dtype: of the weights and the activations.
     """
 
-    def __init__(self, block: Block, max_frames: int, positions: Tensor) -> None:
+    def __init__(
+        self, block: Block, max_frames: int, positions: Tensor, width: int, dtype: torch.dtype
+    ) -> None:
         super().__init__()
         reference: Any = block.module
-        self.feed_forward1 = FrozenFeedForward(block.ffn1.linear_in, block.ffn1.linear_out)
-        self.feed_forward2 = FrozenFeedForward(block.ffn2.linear_in, block.ffn2.linear_out)
+        first, second = block.ffn1, block.ffn2
+        self.feed_forward1 = FrozenFeedForward(first.linear_in, first.linear_out, width, dtype)
+        self.feed_forward2 = FrozenFeedForward(second.linear_in, second.linear_out, width, dtype)
         self.norms = nn.ModuleDict(
             {
                 "feed_forward1": _Norm(reference.norm_feed_forward1),
@@ -41,6 +46,21 @@ class FastParakeetBlock(nn.Module):
         )
         self.attention = _Attention(reference.self_attn, max_frames, positions)
         self.convolution = _Convolution(reference.conv)
+        self.to(dtype)
+
+    def lend(self, block: Block) -> None:
+        """Have the reference block read the large weights here, so that they are held once.
+
+        The values are the same where the reference's dtype is this block's.
+        """
+        attention = self.attention.qkv_weight.chunk(3)
+        projections = [block.layers[f"attention.{name}"].module for name in "qkv"]
+        pairs = list(zip(projections, attention, strict=True))
+        for site, own in ((block.ffn1, self.feed_forward1), (block.ffn2, self.feed_forward2)):
+            pairs += zip((site.linear_in, site.linear_out), own.frozen(), strict=True)
+        for module, weight in pairs:
+            assert module.weight.dtype == weight.dtype
+            module.weight.data = weight
 
     def forward(
         self,
