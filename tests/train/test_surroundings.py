@@ -20,7 +20,7 @@ from tpactl.errors import InputError, UsageError
 from tpactl.formats.augment import AugmentSettings
 from tpactl.formats.dataset import DataSet
 from tpactl.formats.run import Run
-from tpactl.train.examples import list_split
+from tpactl.train.examples import FeatureStore, list_split
 from tpactl.train.hearing import Hearing
 from tpactl.train.settings import read
 from tpactl.train.surroundings import look_around
@@ -137,6 +137,20 @@ def test_epochs_hear_features_of_disturbed_audio_and_keep_those_of_the_rest(
     assert [len(row) for row in heard] == [len(row) for row in plain.features(batch)]
     again = split.heard(batch[::-1], 0)[::-1]
     assert all(torch.equal(a, b) for a, b in zip(heard, again, strict=True))
+
+
+def test_several_readers_read_what_one_does(everywhere, taught, accent):
+    base = load_base(str(taught))
+    paths = [data.audio_path(row) for data in [DataSet(accent)] for row in data.utterances("train")]
+    places = look_around(everywhere)
+    wanted = [
+        (i, 1.0, places.draw(everywhere, seed=0, epoch=0, index=i)) for i in range(len(paths))
+    ]
+    alone, together = (
+        FeatureStore(base, paths, 10**8, readers).get_all(wanted) for readers in (1, 4)
+    )
+    assert len(alone) == len(together) == 24
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
 # Folders

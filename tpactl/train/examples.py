@@ -6,8 +6,11 @@ anything while they fit into memory.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,10 @@ from tpactl.formats.dataset import DataSet
 from tpactl.formats.progress import Progress
 from tpactl.train.augment import at_speed
 from tpactl.train.hearing import Hearing
+
+Disturb = Callable[[Samples], Samples]
+Wanted = tuple[int, float, Disturb | None]
+"""Which utterance, how fast, and what is done to its sound."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +76,39 @@ class FeatureStore:
         base: extracts them.
         paths: the utterances' audio.
         limit_bytes: memory for what is kept.
+        readers: threads that read a batch together; one where the CPU is needed for computing,
+            else as many as there are cores.
     """
 
-    def __init__(self, base: Base, paths: Sequence[Path], limit_bytes: int) -> None:
+    def __init__(
+        self, base: Base, paths: Sequence[Path], limit_bytes: int, readers: int | None = None
+    ) -> None:
         self._base = base
         self._paths = paths
         self._left = limit_bytes
         self._kept: dict[tuple[int, float], Tensor] = {}
+        self._readers = readers
+        if readers is None:
+            self._readers = 1 if base.device.type == "cpu" else os.cpu_count() or 1
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        # One thread of torch in each, or they would wait for each other.
+        return ThreadPoolExecutor(
+            self._readers, "read", initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    def get_all(self, wanted: Sequence[Wanted]) -> list[Tensor]:
+        """Return what ``get`` or, where there is a disturbance, ``disturbed`` returns, in order."""
+
+        def read(one: Wanted) -> Tensor:
+            index, speed, disturb = one
+            return self.get(index, speed) if disturb is None else self.disturbed(*one)
+
+        is_quick = self._readers == 1 or all(
+            disturb is None and (index, speed) in self._kept for index, speed, disturb in wanted
+        )
+        return list((map if is_quick else self._pool.map)(read, wanted))
 
     def get(self, index: int, speed: float = 1.0) -> Tensor:
         """Return (frames, bands) or (samples,) of one utterance, played at ``speed``."""
@@ -91,9 +124,7 @@ class FeatureStore:
             self._left -= size
         return features
 
-    def disturbed(
-        self, index: int, speed: float, disturb: Callable[[Samples], Samples] | None = None
-    ) -> Tensor:
+    def disturbed(self, index: int, speed: float, disturb: Disturb | None = None) -> Tensor:
         """Return the features of one utterance, played at ``speed`` and then disturbed; not kept.
 
         Raises:
@@ -106,7 +137,8 @@ class FeatureStore:
 
     def select(self, indices: Sequence[int]) -> FeatureStore:
         """Return a store of these utterances alone, in this order, with what is kept of them."""
-        chosen = FeatureStore(self._base, [self._paths[i] for i in indices], self._left)
+        paths = [self._paths[i] for i in indices]
+        chosen = FeatureStore(self._base, paths, self._left, self._readers)
         chosen._kept = {
             (new, 1.0): self._kept[(old, 1.0)]
             for new, old in enumerate(indices)
@@ -156,21 +188,15 @@ class Split:
     def features(self, batch: Sequence[int], speeds: Sequence[float] | None = None) -> list[Tensor]:
         """Return the features of ``batch``, each at its own speed where ``speeds`` are given."""
         chosen = [1.0] * len(batch) if speeds is None else speeds
-        return [self._store.get(i, s) for i, s in zip(batch, chosen, strict=True)]
+        return self._store.get_all([(i, s, None) for i, s in zip(batch, chosen, strict=True)])
 
     def heard(self, batch: Sequence[int], epoch: int) -> list[Tensor]:
         """Return the features of ``batch`` as ``epoch`` hears it."""
         if self._hearing is None:
             return self.features(batch)
         speeds = self._hearing.speeds(len(self), epoch)
-        rows = []
-        for index in batch:
-            disturbance = self._hearing.disturbance(index, epoch)
-            if disturbance is None:
-                rows.append(self._store.get(index, speeds[index]))
-            else:
-                rows.append(self._store.disturbed(index, speeds[index], disturbance))
-        return rows
+        disturbance = self._hearing.disturbance
+        return self._store.get_all([(i, speeds[i], disturbance(i, epoch)) for i in batch])
 
     def labels(self, batch: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return all labels of ``batch`` in a row and how many belong to each utterance."""
