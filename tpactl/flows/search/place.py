@@ -16,12 +16,13 @@ from tpactl.formats.run import dotted
 from tpactl.formats.search import RECORD, SearchRecord
 from tpactl.train.same_training import MAY_CHANGE
 
-_LOCK = ".lock"
+_LOCK = ".search.lock"
+"""Also the mark of a folder that a search began, before there is a record."""
 
 
 @contextmanager
 def search_folder(out: Path, *, force: bool) -> Iterator[None]:
-    """Hold ``out`` for one search.
+    """Hold ``out`` for one search; it goes again where not even a record comes of it.
 
     Args:
         out: is made if need be.
@@ -31,8 +32,8 @@ def search_folder(out: Path, *, force: bool) -> Iterator[None]:
         InputError: something else is there, or another process searches there.
         MachineError: the folder cannot be written.
     """
-    is_search = (out / RECORD).is_file()
-    if out.exists() and not is_search and (not out.is_dir() or _holds_more(out)):
+    is_search = (out / RECORD).is_file() or (out / _LOCK).is_file()
+    if out.exists() and not is_search and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             f"{out} exists and is no search (it has no {RECORD})", "choose another --out"
         )
@@ -57,9 +58,9 @@ def search_folder(out: Path, *, force: bool) -> Iterator[None]:
                     entry.unlink()
         yield
     finally:
-        lock.release()
-        if out.is_dir() and not _holds_more(out):
+        if not (out / RECORD).is_file():
             shutil.rmtree(out, ignore_errors=True)
+        lock.release()
 
 
 def refuse_another(begun: SearchRecord, now: SearchRecord) -> None:
@@ -92,7 +93,3 @@ def _identity(record: SearchRecord) -> dict[str, Any]:
         "base": record.base_digest,
         "rungs": record.rungs,
     }
-
-
-def _holds_more(folder: Path) -> bool:
-    return any(entry.name != _LOCK for entry in folder.iterdir())
