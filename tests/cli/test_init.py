@@ -20,6 +20,7 @@ FILES = [
     "model_card.md",
     "policy.yaml",
     "run.yaml",
+    "search.yaml",
 ]
 
 
