@@ -75,6 +75,8 @@ class Trial(Record, kw_only=True):
     """0 to 1, of its whole training."""
     seconds: float = 0.0
     """Of training."""
+    whole_s: float | None = None
+    """From its first step to its end, at its pace so far."""
     trained_parameters: int | None = None
     cached_prefix: bool = False
     reason: str | None = None

@@ -50,6 +50,8 @@ class Reached:
     progress: float
     """0 to 1; patience may end a training before 1."""
     seconds: float
+    whole_s: float | None
+    """Seconds from its first step to its end at its pace so far; ``None`` before any step."""
     is_finished: bool
     trained_parameters: int
 
@@ -153,7 +155,8 @@ class Bench:
             copies = augmented_copies(settings, cached.augment)
             if self.decided(cached)["training.max_epochs"] < 2 * copies:
                 return False
-            num_bytes = expected_bytes(base, self._material.train, copies)
+            material = self._material
+            num_bytes = expected_bytes(base, material.train, material.dev, copies)
             check_size(num_bytes, Path(settings.cache_dir), settings.cache_gb)
             trained = begin(base, adapter_settings.resolve(cached))
         except (UsageError, MachineError):
@@ -245,10 +248,14 @@ class Bench:
             number = math.floor(event.step / len(course) * settings.evaluations + 1e-9)
             measured.append((number, Score(event.dev_wer, event.dev_cer)))
         shown = history.summary()
+        progress = shown["step"] / len(course)
+        # A cached prefix is written before the first measurement.
+        begun_s = history.measurements[0].time_s if measured else 0.0
         return Reached(
             measured=measured,
-            progress=shown["step"] / len(course),
+            progress=progress,
             seconds=shown["seconds"],
+            whole_s=(shown["seconds"] - begun_s) / progress if progress else None,
             is_finished=history.is_finished,
             trained_parameters=shown["trained_parameters"],
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tpactl.flows.search.halving import (
     best_finished,
-    best_waiting,
     finalists,
     promotable,
     rungs_of,
+    to_finish,
 )
 from tpactl.formats.search import Trial, TrialScore
 
@@ -54,8 +54,8 @@ def test_equal_wer_is_decided_by_cer_and_then_by_age():
 
 def test_the_trial_to_finish_is_the_best_of_the_highest_rung():
     waiting = [trial(1, 0.1), trial(2, 0.5, 0.4), trial(3, 0.5, 0.3)]
-    assert best_waiting(waiting) == waiting[2]
-    assert best_waiting([trial(1, 0.1, state="finished")]) is None
+    assert to_finish(waiting) == [waiting[2], waiting[1], waiting[0]]
+    assert to_finish([trial(1, 0.1, state="finished")]) == []
 
 
 def test_the_winner_is_finished_and_where_two_are_equal_the_earlier():

@@ -41,11 +41,10 @@ def promotable(trials: Sequence[Trial], num_rungs: int) -> Trial | None:
     return None
 
 
-def best_waiting(trials: Sequence[Trial]) -> Trial | None:
-    """Return the trial to finish first: of those at the highest rung, the best."""
+def to_finish(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the waiting trials, the one to finish first in front: highest rung, then score."""
     waiting = [trial for trial in trials if trial.state == "waiting"]
-    highest = max((len(trial.scores) for trial in waiting), default=0)
-    return next(iter(_ranked([t for t in waiting if len(t.scores) == highest], highest - 1)), None)
+    return sorted(_ranked(waiting, -1), key=lambda trial: -len(trial.scores))
 
 
 def best_finished(trials: Sequence[Trial]) -> Trial:

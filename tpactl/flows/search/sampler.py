@@ -9,6 +9,7 @@ Source: Bergstra et al. 2011, "Algorithms for hyper-parameter optimization".
 from __future__ import annotations
 
 import importlib
+import random
 import warnings
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -18,7 +19,8 @@ from tpactl.errors import MachineError
 from tpactl.formats.search import DEFAULT, Range, Space, Trial
 
 AT_RANDOM = 6
-"""Trials before the estimator has something to learn from."""
+"""Trials before the estimator has something to learn from. They stay near the default, which was
+tried out on other data: of each, about half of the keys keep its value."""
 
 _TRIES = 50
 """Draws until one is found that was not tried yet."""
@@ -65,8 +67,9 @@ def draw(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for attempt in range(_TRIES):
+            number = (seed * 100_003 + len(trials)) * _TRIES + attempt
             sampler = optuna.samplers.TPESampler(
-                seed=(seed * 100_003 + len(trials)) * _TRIES + attempt,
+                seed=number,
                 n_startup_trials=AT_RANDOM,
                 multivariate=True,
             )
@@ -75,6 +78,8 @@ def draw(
             asked = study.ask(distributions).params
             values = {key: axes[key].value(point) for key, point in asked.items()}
             settings = {key: value for key, value in values.items() if value != defaults[key]}
+            if len(trials) < AT_RANDOM:
+                settings = _nearer(settings, axes, defaults, number)
             if settings not in tried:
                 return settings
     return None
@@ -129,6 +134,16 @@ class _Axis:
         # Rounded to three digits, an end may lie a little outside.
         inside = low * (1 - 1e-2) <= point <= high * (1 + 1e-2)
         return min(max(type(low)(point), low), high) if inside else None
+
+
+def _nearer(
+    settings: dict[str, Any], axes: Mapping[str, _Axis], defaults: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """Return ``settings`` without about half of the keys whose default lies in the space."""
+    chance = random.Random(seed)
+    kept = {key for key in settings if chance.random() < 0.5}
+    kept |= {key for key in settings if axes[key].point(defaults[key]) is None}
+    return {key: value for key, value in settings.items() if key in kept}
 
 
 def _told(

@@ -185,13 +185,14 @@ class _Search:
             return None
         if going is not None:
             return going, len(going.scores)
-        best = halving.best_waiting(trials)
+        waiting = halving.to_finish(trials)
         left = self._seconds_left()
         if left is not None:
-            finishing = self._cost(best, last) if best else 0.0
+            finishing = self._cost(waiting[0], last) if waiting else 0.0
             if left < self._cost(None, 0) + finishing:
                 self._ended_by = "budget"
-                return (best, last) if best and finishing <= left else None
+                fitting = (trial for trial in waiting if self._cost(trial, last) <= left)
+                return next(((trial, last) for trial in fitting), None)
         promoted = halving.promotable(trials, len(self.record.rungs))
         if promoted is not None:
             return promoted, len(promoted.scores)
@@ -201,8 +202,8 @@ class _Search:
             if settings is not None:
                 return self._new(settings), 0
             self._ended_by = "space"
-        if best is not None and halving.finalists(trials) < halving.FINALISTS:
-            return best, last
+        if waiting and halving.finalists(trials) < halving.FINALISTS:
+            return waiting[0], last
         return None
 
     def _new(self, settings: dict[str, Any]) -> Trial:
@@ -289,10 +290,11 @@ class _Search:
 
     def _cost(self, trial: Trial | None, rung: int) -> float:
         """Return the seconds until ``trial``, or a new one, reaches ``rung`` at its pace."""
-        known = trial if trial is not None and trial.progress else self.record.trials[DEFAULT]
-        pace = known.seconds / max(known.progress, 1e-9)
+        whole_s = None if trial is None else trial.whole_s
         there = 0.0 if trial is None else trial.progress
-        return pace * max(self.record.rungs[rung] / self.record.evaluations - there, 0.0)
+        return (whole_s or self.record.trials[DEFAULT].whole_s or 0.0) * max(
+            self.record.rungs[rung] / self.record.evaluations - there, 0.0
+        )
 
 
 def _come_to(trial: Trial, reached: Reached, rungs: list[int], rung: int) -> Trial:
@@ -309,6 +311,7 @@ def _come_to(trial: Trial, reached: Reached, rungs: list[int], rung: int) -> Tri
         scores=[TrialScore(wer=score.wer, cer=score.cer) for score in scores],
         progress=round(reached.progress, 6),
         seconds=round(reached.seconds, 3),
+        whole_s=None if reached.whole_s is None else round(reached.whole_s, 3),
         trained_parameters=reached.trained_parameters,
     )
 
