@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from safetensors.torch import load_file
 
 from tests.models import tiny_base
 from tests.train.conftest import quick
+from tests.train.places import all_of
 from tests.train.tones import department
+from tpactl.adapters.prefix import Prefix
+from tpactl.bases.base import Base
 from tpactl.errors import InputError, UsageError
 from tpactl.formats.dataset import DataSet
 from tpactl.train.train import train
@@ -41,8 +45,10 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "adapter" / "adapter_model.safetensors")
 
 
-def caches(data: Path) -> list[str]:
-    return sorted(folder.name for folder in (data / "prefix").iterdir())
+def caches(data: Path, split: str = "train") -> list[str]:
+    found = sorted((data / "prefix").iterdir())
+    keys = {f.name: json.loads((f / "index.json").read_text())["key"] for f in found}
+    return [name for name, key in keys.items() if key["split"] == split]
 
 
 def test_the_same_is_learnt_within_the_rounding_of_bfloat16(taught, data, tmp_path):
@@ -60,8 +66,15 @@ def test_a_cache_is_told_before_it_is_written_and_used_again(taught, data, tmp_p
     train(data, quick(taught, *CACHED), tmp_path / "one")
     [said] = notes(tmp_path / "one")
     [name] = caches(data)
+    [of_dev] = caches(data, "dev")
     assert "2 of 3 blocks, 1 copy" in said
     assert name in said
+    assert of_dev in said
+    sizes = [
+        (data / "prefix" / place / file).stat().st_size
+        for place, file in ((name, "frames.bf16"), (of_dev, "frames.f32"))
+    ]
+    assert f"takes {sum(sizes) / 1e9:.2g} GB" in said
     before = (data / "prefix" / name / "frames.bf16").stat()
     train(data, quick(taught, *CACHED), tmp_path / "two")
     assert notes(tmp_path / "two") == [
@@ -70,6 +83,46 @@ def test_a_cache_is_told_before_it_is_written_and_used_again(taught, data, tmp_p
     assert (data / "prefix" / name / "frames.bf16").stat() == before
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_dev_is_measured_as_without_a_cache_bit_for_bit(precision, taught, data, tmp_path):
+    """With nothing learnt, every measurement is that of the same weights."""
+    still = (
+        f"precision={precision}", "training.max_steps=4", "training.evaluations=4",
+        "training.learning_rate=1e-30", "training.head_learning_rate=1e-30",
+    )  # fmt: skip
+    logits: list[list[torch.Tensor]] = []
+    original = Base.decode
+
+    def listening(self, given, lengths):
+        rows = zip(given.float(), lengths.tolist(), strict=True)
+        logits[-1] += [row[:length].clone() for row, length in rows]
+        return original(self, given, lengths)
+
+    records = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Base, "decode", listening)
+        for name, settings in (("whole", UPPER), ("cached", CACHED)):
+            logits.append([])
+            records.append(train(data, quick(taught, *settings, *still), tmp_path / name))
+    assert len(logits[0]) == len(logits[1]) == 5 * 6
+    for whole, cached in zip(*logits, strict=True):
+        if precision == "fp32":
+            assert torch.equal(whole, cached)
+        else:
+            assert torch.allclose(whole, cached, atol=0.05, rtol=0.02)
+    scores = [(r.base_dev_wer, r.base_dev_cer, r.best_dev_wer) for r in records]
+    assert scores[0] == scores[1]
+    assert records[0].base_dev_wer > 0
+
+
+def test_a_cached_run_never_computes_the_lower_blocks_of_dev_again(taught, data, tmp_path):
+    train(data, quick(taught, *CACHED, "training.max_steps=2"), tmp_path / "one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Prefix, "compute", lambda *given: pytest.fail("computed again"))
+        patch.setattr(Base, "collate", lambda *given: pytest.fail("features were read"))
+        train(data, quick(taught, *CACHED, "training.max_steps=2"), tmp_path / "two")
 
 
 @pytest.mark.parametrize("changed", ["audio", "seed", "cut", "base"])
@@ -90,6 +143,36 @@ def test_a_stale_cache_is_impossible(changed, taught, data, tmp_path):
         base = tiny_base(tmp_path / "other", seed=3)
     train(data, quick(base, *few, *more), tmp_path / "two")
     assert len(caches(data)) == 2
+    # Dev has no part in the augmentation, nor in what train's audio is.
+    assert len(caches(data, "dev")) == (2 if changed in ("cut", "base") else 1)
+
+
+def test_a_cache_depends_on_what_the_folders_of_noise_and_rooms_hold(taught, data, tmp_path):
+    few = (*CACHED, *all_of(tmp_path), "training.cached_copies=2", "training.max_steps=2")
+    train(data, quick(taught, *few), tmp_path / "one")
+    shutil.copytree(tmp_path / "noise", tmp_path / "moved")
+    moved = f"augment.noise={tmp_path / 'moved'}"
+    train(data, quick(taught, *few, moved), tmp_path / "two")
+    assert "is used again" in notes(tmp_path / "two")[0]
+    assert len(caches(data)) == 1
+    (tmp_path / "moved" / "hum.wav").unlink()
+    train(data, quick(taught, *few, moved), tmp_path / "three")
+    assert len(caches(data)) == 2
+    louder = "augment.noise_snr_db=[0, 1]"
+    train(data, quick(taught, *few, moved, louder), tmp_path / "four")
+    assert len(caches(data)) == 3
+    assert len(caches(data, "dev")) == 1
+
+
+def test_copies_are_those_that_the_first_epochs_hear_without_a_cache(taught, data, tmp_path):
+    """A whole first epoch from copy 0, with noise, rooms and lines, learns what it would."""
+    places = (*all_of(tmp_path), "training.max_epochs=2", "training.speed_perturbation=true")
+    train(data, quick(taught, *UPPER[:1], *places), tmp_path / "whole")
+    cached = (*CACHED[:1], "training.cached_prefix=true", "training.cached_copies=2")
+    train(data, quick(taught, *cached, *places), tmp_path / "cached")
+    losses = [losses_of(tmp_path / name) for name in ("whole", "cached")]
+    assert len(losses[0]) >= 4
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 def test_a_cache_cut_off_is_refused(taught, data, tmp_path):
@@ -106,6 +189,7 @@ def test_a_cache_cut_off_is_refused(taught, data, tmp_path):
     [
         (("training.spec_augment=true",), "anew in every step"),
         (("training.speed_perturbation=true",), "anew in every step"),
+        (("augment.telephone=true",), "augment.telephone changes the input anew in every step"),
         (("training.cache_gb=1e-6",), "cache_gb allows"),
         (("method=bitfit",), "in front of all blocks"),
         (("method=full",), "every block"),

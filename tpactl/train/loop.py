@@ -22,7 +22,7 @@ from tpactl.train.batches import Batch, Course, shares
 from tpactl.train.checkpoint import Best, Saved, Standing, restore_generators, restore_optimizer
 from tpactl.train.cost import Meter
 from tpactl.train.ctc import ctc_loss
-from tpactl.train.dev import Score, measure
+from tpactl.train.dev import Score, measure, measuring_batch_s
 from tpactl.train.engine import Engine
 from tpactl.train.examples import Split
 from tpactl.train.memory import MemoryUse, is_out_of_memory, what_it_said
@@ -295,7 +295,11 @@ class Loop:
         self.trained.learning(False)
         with self.accelerator.autocast():
             return measure(
-                self.base, self.dev, batch_s=measuring_batch_s(self.settings), ranks=self.ranks
+                self.base,
+                self.dev,
+                batch_s=measuring_batch_s(self.settings),
+                ranks=self.ranks,
+                logits_of=None if self.cached is None else self.cached.dev_logits,
             )
 
     def _read_clock(self) -> None:
@@ -367,12 +371,6 @@ class Loop:
             "epoch": round(self.course.epochs_after(step), 4),
         }
         return msgspec.convert({**place, **figures}, Event)
-
-
-def measuring_batch_s(settings: TrainingSettings) -> float:
-    """Return the seconds of audio a batch of a dev measurement, which keeps no activations."""
-    assert isinstance(settings.batch_s, float | int)
-    return 2 * settings.batch_s / settings.accumulate
 
 
 def _rows(inputs: Features, rows: Batch) -> Features:

@@ -1,8 +1,9 @@
-"""The frozen prefix of every training utterance, computed once and read from disk in each step.
+"""The frozen prefix of every utterance, computed once and read from disk in each step.
 
 Training then runs only the blocks from the lowest one that is trained. Augmentation has to happen
 before the prefix, so each utterance has a number of augmented copies, which the epochs take in
-turn.
+turn. Dev has one copy, as it was recorded, in the batches and the numbers of a measurement without
+a cache, so that the error rates are the same.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -26,29 +28,48 @@ from tpactl.errors import InputError, MachineError, UsageError
 from tpactl.formats.augment import AugmentSettings
 from tpactl.formats.dataset import DataSet
 from tpactl.formats.files import canonical_json, read_json, sha256_of, whole_folder, write_json
-from tpactl.formats.prefix import FRAMES_FILE, INDEX_FILE, PrefixIndex, PrefixKey
+from tpactl.formats.prefix import FRAMES_FILES, INDEX_FILE, PrefixIndex, PrefixKey
 from tpactl.formats.progress import Progress
 from tpactl.formats.run import RunConfig, TrainingSettings
 from tpactl.train.augment import spec_augment
+from tpactl.train.dev import measuring_batch_s
 from tpactl.train.examples import Split
 from tpactl.train.ranks import Ranks
 from tpactl.train.surroundings import is_asked_for
 
 BATCH_S = 120.0
-"""Seconds of audio computed at once, padding included."""
+"""Seconds of the train split computed at once, padding included."""
+
+_KEPT: dict[str, np.dtype[Any]] = {"bfloat16": np.dtype("<i2"), "float32": np.dtype("<f4")}
+"""As numpy reads them; it knows no bfloat16."""
+
+
+class Frames(Protocol):
+    """What left the prefix, by utterance and epoch: on disk, or computed where it is asked for."""
+
+    def num_frames(self, batch: Sequence[int], epoch: int) -> list[int]:
+        """Return the frames of each utterance of ``batch`` as ``epoch`` hears it."""
+
+    def read(self, batch: Sequence[int], epoch: int) -> Hidden:
+        """Return the utterances of ``batch`` as ``epoch`` hears them, zero-padded, on the CPU."""
 
 
 @dataclass(frozen=True)
 class CachedPrefix:
-    """What a step computes, and what it reads, where the lower half is cached."""
+    """What a step or a measurement computes, and what it reads, where the lower half is cached."""
 
     cut: Prefix
-    cache: PrefixCache
+    cache: Frames
+    dev: Frames
 
     def inputs(self, batch: Sequence[int], epoch: int) -> Features:
         """Return what enters the upper half, on the CPU, with the lengths after subsampling."""
         hidden = self.cache.read(batch, epoch)
         return Features(hidden.frames, hidden.lengths)
+
+    def dev_logits(self, batch: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return (batch, frames, vocabulary) logits of dev utterances, and their lengths."""
+        return self.cut.logits(self.dev.read(batch, 0))
 
 
 def augmented_copies(settings: TrainingSettings, augment: AugmentSettings) -> int:
@@ -82,39 +103,33 @@ def augmented_copies(settings: TrainingSettings, augment: AugmentSettings) -> in
     return settings.cached_copies
 
 
-def make_key(
+def make_keys(
     *,
     base_digest: str,
     data_digest: str,
     train: Split,
+    dev: Split,
     cut: Prefix,
     precision: str,
     config: RunConfig,
     augment_digests: dict[str, str],
-) -> PrefixKey:
-    """Return what the frames of ``train`` depend on.
+) -> tuple[PrefixKey, PrefixKey]:
+    """Return what the frames of ``train`` and of ``dev`` depend on.
 
     Raises:
         UsageError: as ``augmented_copies``.
         InputError: audio is missing.
     """
     settings = config.training
-    files = []
-    for example in train.examples:
-        try:
-            state = example.path.stat()
-        except OSError as error:
-            raise InputError(
-                f"{example.path}: cannot be read: {error.strerror or error}",
-                "prepare the data set again",
-            ) from error
-        files.append([example.id, state.st_size, state.st_mtime_ns])
-    return PrefixKey(
+    of_train = PrefixKey(
         base_digest=base_digest,
         data_digest=data_digest,
-        audio_files=sha256_of(canonical_json(files)),
+        split="train",
+        audio_files=_audio_files(train),
         num_blocks=cut.num_blocks,
         precision=precision,
+        dtype="bfloat16",
+        batch_s=BATCH_S,
         copies=augmented_copies(settings, config.augment),
         spec_augment=bool(settings.spec_augment),
         speed_perturbation=bool(settings.speed_perturbation),
@@ -125,6 +140,33 @@ def make_key(
         ),
         seed=settings.seed,
     )
+    of_dev = msgspec.structs.replace(
+        of_train,
+        split="dev",
+        audio_files=_audio_files(dev),
+        dtype="float32",
+        batch_s=measuring_batch_s(settings),
+        copies=1,
+        spec_augment=False,
+        speed_perturbation=False,
+        augment=None,
+        seed=0,
+    )
+    return of_train, of_dev
+
+
+def _audio_files(split: Split) -> str:
+    files = []
+    for example in split.examples:
+        try:
+            state = example.path.stat()
+        except OSError as error:
+            raise InputError(
+                f"{example.path}: cannot be read: {error.strerror or error}",
+                "prepare the data set again",
+            ) from error
+        files.append([example.id, state.st_size, state.st_mtime_ns])
+    return sha256_of(canonical_json(files))
 
 
 class PrefixCache:
@@ -140,14 +182,16 @@ class PrefixCache:
 
     def __init__(self, folder: Path, key: PrefixKey) -> None:
         index = read_json(folder / INDEX_FILE, PrefixIndex)
-        frames = folder / FRAMES_FILE
+        frames = folder / FRAMES_FILES[key.dtype]
         rows = sum(map(sum, index.lengths))
-        if index.key != key or frames.stat().st_size != rows * index.d_model * 2:
+        kept = _KEPT[key.dtype]
+        size = rows * index.d_model * kept.itemsize
+        if index.key != key or frames.stat().st_size != size:
             raise InputError(
                 f"{folder} is not the cached prefix of this training", "delete it and train again"
             )
         self._index = index
-        self._rows = np.memmap(frames, dtype="<i2", mode="r", shape=(rows, index.d_model))
+        self._rows = np.memmap(frames, dtype=kept, mode="r", shape=(rows, index.d_model))
 
     def num_frames(self, batch: Sequence[int], epoch: int) -> list[int]:
         """Return the frames of each utterance of ``batch`` as ``epoch`` hears it."""
@@ -155,23 +199,32 @@ class PrefixCache:
         return [lengths[i] for i in batch]
 
     def read(self, batch: Sequence[int], epoch: int) -> Hidden:
-        """Return the utterances of ``batch`` as ``epoch`` hears them, zero-padded, in bfloat16."""
+        """Return the utterances of ``batch`` as ``epoch`` hears them, zero-padded, as kept."""
         copy = epoch % self._index.key.copies
         starts, lengths = self._index.starts[copy], self._index.lengths[copy]
         # A copy: what a tensor shares with a read-only file must not be written to.
         rows = [np.array(self._rows[starts[i] : starts[i] + lengths[i]]) for i in batch]
-        frames = [torch.from_numpy(row).view(torch.bfloat16) for row in rows]
+        dtype = getattr(torch, self._index.key.dtype)
+        frames = [torch.from_numpy(row).view(dtype) for row in rows]
         return Hidden(
             nn.utils.rnn.pad_sequence(frames, batch_first=True),
             torch.tensor([lengths[i] for i in batch]),
         )
 
 
-def expected_bytes(base: Base, train: Split, copies: int) -> int:
-    """Return the size of a cache before any of it is computed; speed copies even out."""
-    per_second = len(train.features([0])[0]) / train.durations[0]
-    inputs = torch.tensor([round(s * per_second) for s in train.durations])
-    return int(base.output_lengths(inputs).sum()) * copies * base.d_model * 2
+def expected_frames(base: Base, split: Split) -> list[int]:
+    """Return about how many frames each utterance of ``split`` has after subsampling."""
+    per_second = len(split.features([0])[0]) / split.durations[0]
+    inputs = torch.tensor([round(s * per_second) for s in split.durations])
+    frames: list[int] = base.output_lengths(inputs).tolist()
+    return frames
+
+
+def expected_bytes(base: Base, train: Split, dev: Split, copies: int) -> int:
+    """Return the size of what is kept, before any of it is computed; speed copies even out."""
+    of_train = sum(expected_frames(base, train)) * copies * _KEPT["bfloat16"].itemsize
+    of_dev = sum(expected_frames(base, dev)) * _KEPT["float32"].itemsize
+    return (of_train + of_dev) * base.d_model
 
 
 def check_size(num_bytes: int, place: Path, limit_gb: float) -> None:
@@ -183,7 +236,7 @@ def check_size(num_bytes: int, place: Path, limit_gb: float) -> None:
     """
     if num_bytes > limit_gb * 1e9:
         raise UsageError(
-            f"the cached prefix would take {_gigabytes(num_bytes)}; training.cache_gb allows "
+            f"the cached prefix would take {gigabytes(num_bytes)}; training.cache_gb allows "
             f"{limit_gb:g}",
             f"set training.cache_gb={num_bytes / 1e9 * 1.1:.2g}, or fewer training.cached_copies",
         )
@@ -191,14 +244,15 @@ def check_size(num_bytes: int, place: Path, limit_gb: float) -> None:
     free = shutil.disk_usage(existing).free
     if num_bytes > free:
         raise MachineError(
-            f"the cached prefix would take {_gigabytes(num_bytes)}; {place} has "
-            f"{_gigabytes(free)} free",
+            f"the cached prefix would take {gigabytes(num_bytes)}; {place} has "
+            f"{gigabytes(free)} free",
             "free disk space, set training.cache_dir to another disk, or fewer "
             "training.cached_copies",
         )
 
 
-def _gigabytes(num_bytes: int) -> str:
+def gigabytes(num_bytes: int) -> str:
+    """Return a size on disk as a reader wants it."""
     return f"{num_bytes / 1e9:.2g} GB"
 
 
@@ -207,42 +261,45 @@ def build(
     key: PrefixKey,
     base: Base,
     cut: Prefix,
-    train: Split,
+    split: Split,
     *,
     autocast: AbstractContextManager[None],
     on_progress: Progress | None = None,
 ) -> None:
-    """Compute the frames of every copy of ``train`` and write ``folder``, whole or not at all.
+    """Compute the frames of every copy of ``split`` and write ``folder``, whole or not at all.
 
     Raises:
         MachineError: the disk is full.
     """
-    batches = plan_batches(train.durations, BATCH_S, one_length=False)
-    count = len(train)
+    batches = plan_batches(split.durations, key.batch_s, one_length=False)
+    count = len(split)
+    dtype = getattr(torch, key.dtype)
+    frames_file = FRAMES_FILES[key.dtype]
     starts = [[0] * count for _ in range(key.copies)]
     lengths = [[0] * count for _ in range(key.copies)]
     rows = 0
-    with whole_folder(folder) as building, (building / FRAMES_FILE).open("wb") as file, autocast:
+    with whole_folder(folder) as building, (building / frames_file).open("wb") as file, autocast:
         for copy in range(key.copies):
             done = 0
             for batch in batches:
-                hidden = cut.compute(_heard(base, train, batch, key, copy))
-                kept = hidden.frames.to(torch.bfloat16).cpu()
+                hidden = cut.compute(heard(base, split, batch, key, copy))
+                kept = hidden.frames.to(dtype).cpu()
                 for row, index in enumerate(batch):
                     length = int(hidden.lengths[row])
-                    file.write(kept[row, :length].contiguous().view(torch.int16).numpy().tobytes())
+                    file.write(kept[row, :length].contiguous().view(torch.uint8).numpy().tobytes())
                     starts[copy][index], lengths[copy][index] = rows, length
                     rows += length
                 done += len(batch)
                 if on_progress is not None:
-                    on_progress("cache the frozen blocks", copy * count + done, key.copies * count)
+                    stage = f"cache the frozen blocks ({key.split})"
+                    on_progress(stage, copy * count + done, key.copies * count)
         index_record = PrefixIndex(key=key, d_model=base.d_model, starts=starts, lengths=lengths)
         write_json(building / INDEX_FILE, index_record)
 
 
-def _heard(base: Base, train: Split, batch: Sequence[int], key: PrefixKey, copy: int) -> Features:
+def heard(base: Base, split: Split, batch: Sequence[int], key: PrefixKey, copy: int) -> Features:
     """Return what the base hears of ``batch`` in one augmented copy."""
-    rows = train.heard(batch, copy)
+    rows = split.heard(batch, copy)
     if key.spec_augment and rows[0].dim() == 2:
         rows = [_masked(row, key.seed, copy, i) for row, i in zip(rows, batch, strict=True)]
     return base.collate(rows)
@@ -259,6 +316,7 @@ def cached_prefix(
     adapter: Adapter | None,
     data: DataSet,
     train: Split,
+    dev: Split,
     config: RunConfig,
     *,
     augment_digests: dict[str, str],
@@ -275,6 +333,7 @@ def cached_prefix(
         adapter: what is trained; ``None`` where that is the whole model.
         data: whose ``train`` is learnt from.
         train: what is learnt from, augmented.
+        dev: what is measured on.
         config: fully resolved.
         augment_digests: of the folders it names, as in ``formats.run.RunRecord``.
         precision: of the activations.
@@ -287,33 +346,49 @@ def cached_prefix(
         UsageError: nothing below what is trained stays the same, or a limit.
         MachineError: the disk has no room.
     """
-    cut = _cut(base, adapter)
-    key = make_key(
+    cut = find_cut(base, adapter)
+    keys = make_keys(
         base_digest=base.identity.digest,
         data_digest=data.card.digest,
         train=train,
+        dev=dev,
         cut=cut,
         precision=precision,
         config=config,
         augment_digests=augment_digests,
     )
     settings = config.training
-    place = data.folder / "prefix" if settings.cache_dir is None else Path(settings.cache_dir)
-    folder = place / key.digest.removeprefix("sha256:")[:24]
-    copies = f"{key.copies} {'copy' if key.copies == 1 else 'copies'}"
-    what = f"the cached prefix ({cut.num_blocks} of {len(base.blocks)} blocks, {copies})"
-    if ranks.is_first and not folder.exists():
-        num_bytes = expected_bytes(base, train, key.copies)
-        check_size(num_bytes, place, settings.cache_gb)
-        note(f"{what} takes {_gigabytes(num_bytes)} in {folder}")
-        build(folder, key, base, cut, train, autocast=autocast(), on_progress=on_progress)
-    elif ranks.is_first:
-        note(f"{what} in {folder} is used again")
+    folders = [folder_of(key, data, settings) for key in keys]
+    splits = (train, dev)
+    if ranks.is_first:
+        copies = f"{keys[0].copies} {'copy' if keys[0].copies == 1 else 'copies'}"
+        what = f"the cached prefix ({cut.num_blocks} of {len(base.blocks)} blocks, {copies})"
+        if all(folder.exists() for folder in folders):
+            note(f"{what} in {folders[0]} is used again")
+        else:
+            num_bytes = expected_bytes(base, train, dev, keys[0].copies)
+            check_size(num_bytes, folders[0].parent, settings.cache_gb)
+            note(f"{what} takes {gigabytes(num_bytes)} in {folders[0]}, dev in {folders[1].name}")
+        for key, folder, split in zip(keys, folders, splits, strict=True):
+            if not folder.exists():
+                build(folder, key, base, cut, split, autocast=autocast(), on_progress=on_progress)
     ranks.wait()
-    return CachedPrefix(cut, PrefixCache(folder, key))
+    of_train, of_dev = map(PrefixCache, folders, keys)
+    return CachedPrefix(cut, of_train, of_dev)
 
 
-def _cut(base: Base, adapter: Adapter | None) -> Prefix:
+def folder_of(key: PrefixKey, data: DataSet, settings: TrainingSettings) -> Path:
+    """Return where the cache with ``key`` lies."""
+    place = data.folder / "prefix" if settings.cache_dir is None else Path(settings.cache_dir)
+    return place / key.digest.removeprefix("sha256:")[:24]
+
+
+def find_cut(base: Base, adapter: Adapter | None) -> Prefix:
+    """Return the modules below everything that ``adapter`` changes.
+
+    Raises:
+        UsageError: nothing below what is trained stays the same.
+    """
     reason = "the method full trains every block"
     if adapter is not None:
         try:

@@ -15,10 +15,11 @@ from tpactl.formats.run import RunConfig
 from tpactl.train.batches import Batch, Course
 from tpactl.train.checkpoint import serialised
 from tpactl.train.cost import Meter
+from tpactl.train.dev import measuring_batch_s
 from tpactl.train.device import choose_precision, make_accelerator
 from tpactl.train.examples import Split
 from tpactl.train.faster import choose
-from tpactl.train.loop import Loop, measuring_batch_s
+from tpactl.train.loop import Loop
 from tpactl.train.ranks import Ranks
 from tpactl.train.recompute import recomputed_blocks
 from tpactl.train.schedule import plan_steps

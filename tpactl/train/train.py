@@ -196,6 +196,7 @@ class _Training:
                     trained.adapter,
                     self.dataset,
                     train,
+                    dev,
                     self.config,
                     augment_digests=self.surroundings.digests,
                     precision=precision,
