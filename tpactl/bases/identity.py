@@ -36,7 +36,7 @@ _VOLATILE = {
     "torch_dtype",
     "transformers_version",
 }
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
     "merges.txt",
@@ -46,7 +46,7 @@ _TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
 )
-_FEATURE_FILES = ("preprocessor_config.json", "processor_config.json")
+FEATURE_FILES = ("preprocessor_config.json", "processor_config.json")
 _MAX_HEADER_BYTES = 100 * 1024 * 1024
 """safetensors' own limit on a file's header."""
 _BUFFER_SUFFIXES = (".running_mean", ".running_var", ".num_batches_tracked")
@@ -87,7 +87,7 @@ def fingerprint(path: Path) -> BaseIdentity:
     model_class = ", ".join(config.get("architectures") or ["unknown"])
     parts = {
         "config": _digest(_without_volatile(config)),
-        "feature_extractor": _digest(_file_contents(path, _FEATURE_FILES)),
+        "feature_extractor": _digest(_file_contents(path, FEATURE_FILES)),
         "tokenizer": _digest(_file_contents(path, _tokenizer_files(path))),
         "weights": _digest(sorted(leaves.items())),
     }
@@ -101,6 +101,21 @@ def fingerprint(path: Path) -> BaseIdentity:
         model_class=model_class,
         num_parameters=sum(t.size() for t in tensors if not t.name.endswith(_BUFFER_SUFFIXES)),
     )
+
+
+def check_files(path: Path) -> None:
+    """Raise where the model directory at ``path`` is not whole, without reading its weights.
+
+    A pickle is no container whose length can be compared; whoever loads one finds out.
+
+    Raises:
+        BaseError: configuration or weights are not there.
+        IntegrityError: the weights are cut short, or not what their index says.
+    """
+    _read_object(path / "config.json")
+    if not (path / "pytorch_model.bin").is_file() or (path / "model.safetensors").is_file():
+        for _ in _tensors(path):
+            pass
 
 
 def _digest(value: Any) -> str:
@@ -134,7 +149,7 @@ def _tokenizer_files(path: Path) -> tuple[str, ...]:
     pieces = sorted(p.name for p in path.glob("*.model")) + sorted(
         p.name for p in path.glob("*.spm")
     )
-    return (*_TOKENIZER_FILES, *pieces)
+    return (*TOKENIZER_FILES, *pieces)
 
 
 def _file_contents(path: Path, names: tuple[str, ...]) -> dict[str, Any]:

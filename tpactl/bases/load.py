@@ -11,6 +11,7 @@ from torch import nn
 from tpactl.bases.base import Base
 from tpactl.bases.blocks import find_blocks
 from tpactl.bases.families import FAMILIES
+from tpactl.bases.identity import FEATURE_FILES, TOKENIZER_FILES, check_files
 from tpactl.errors import BaseError, MachineError, reason_of
 from tpactl.shipped import starter_base
 
@@ -118,11 +119,7 @@ def load_base(ref: str, *, device: str = "cpu", dtype: torch.dtype = torch.float
 def _load_model(ref: str, path: Path, dtype: torch.dtype) -> nn.Module:
     from transformers import AutoConfig, AutoModelForCTC
 
-    if not (path / "config.json").is_file():
-        raise BaseError(
-            f"{path} is no model directory: it has no config.json",
-            "give a Hugging Face model directory, a hub id, or the word: starter",
-        )
+    check_files(path)
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True)
         model, info = AutoModelForCTC.from_pretrained(
@@ -161,16 +158,8 @@ def _refuse_incomplete(ref: str, info: dict[str, Any]) -> None:
 def _load_processors(ref: str, path: Path) -> tuple[Any, Any]:
     from transformers import AutoFeatureExtractor, AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        feature_extractor = AutoFeatureExtractor.from_pretrained(path, local_files_only=True)
-    except Exception as error:
-        # Broken tokenizer files raise plain Exception from the Rust library underneath.
-        raise BaseError(
-            f"base {ref!r}: its tokenizer or feature extractor cannot be loaded: "
-            f"{reason_of(error)}",
-            "give a model directory that holds tokenizer and preprocessor files",
-        ) from error
+    tokenizer = _load_part(ref, path, "tokenizer", AutoTokenizer)
+    feature_extractor = _load_part(ref, path, "feature extractor", AutoFeatureExtractor)
     rate = getattr(feature_extractor, "sampling_rate", None)
     if rate != 16_000:
         raise BaseError(
@@ -178,3 +167,22 @@ def _load_processors(ref: str, path: Path) -> tuple[Any, Any]:
             "choose a base for 16 kHz",
         )
     return tokenizer, feature_extractor
+
+
+def _load_part(ref: str, path: Path, what: str, loader: Any) -> Any:
+    try:
+        return loader.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        # Broken tokenizer files raise plain Exception from the Rust library underneath.
+        files = TOKENIZER_FILES if what == "tokenizer" else FEATURE_FILES
+        present = [name for name in files if (path / name).is_file()]
+        if not present:
+            reason = f"none of these files is there: {', '.join(files)}"
+        elif isinstance(error, KeyError):
+            reason = f"{', '.join(present)} without the key {error}"
+        else:
+            reason = reason_of(error)
+        raise BaseError(
+            f"base {ref!r}: its {what} cannot be loaded: {reason}",
+            f"copy the {what}'s files from where the model came from into {path}",
+        ) from error
