@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from models import tiny_base
 
 from tpactl.adapters.attach import activate, attach
 from tpactl.bases.fast.feed_forward import Bottleneck
-from tpactl.bases.fast.parakeet import FastParakeetBlock
+from tpactl.bases.fast.parakeet import FastParakeetBlock, _attend
 from tpactl.bases.load import load_base
 from tpactl.formats.adapter import TPASettings
 
@@ -98,6 +99,24 @@ def test_on_an_accelerator_the_shifted_products_are_the_same_convolution(folder)
     torch.testing.assert_close(
         convolution._shifted(gated), convolution._library(gated), atol=1e-6, rtol=0
     )
+
+
+def test_attention_by_hand_is_the_librarys():
+    q, k, v = (torch.randn(2, 3, 9, 4, requires_grad=True) for _ in range(3))
+    bias = torch.randn(2, 3, 9, 9).masked_fill(torch.arange(9) > 6, torch.finfo().min)
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=0.3)
+    torch.testing.assert_close(_attend(q, k, v, bias, 0.3), expected)
+
+
+def test_the_compiled_block_computes_the_same(folder):
+    base = load_base(str(folder))
+    positions = base.model.encoder.encode_positions(torch.zeros(1, 24, 1))
+    hidden = torch.randn(2, 16, base.d_model, generator=torch.Generator().manual_seed(1))
+    valid = torch.arange(16)[None] < torch.tensor([16, 9])[:, None]
+    fast = FastParakeetBlock(base.blocks[0], 24, positions, 0, torch.float32)
+    expected = fast(hidden, valid)
+    compiled = torch.compile(fast, backend="aot_eager")(hidden, valid)
+    torch.testing.assert_close(compiled[valid], expected[valid], atol=1e-5, rtol=1e-4)
 
 
 def test_lent_weights_are_held_once_and_compute_the_same(folder):

@@ -8,6 +8,7 @@ tests compare the two.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -80,6 +81,7 @@ class FastPath(nn.Module):
             self.blocks.append(fast)
         self.lowest = min(adapter.block_indices, default=len(base.blocks))
         self.max_frames = max_frames
+        self._subsampling: Callable[[Tensor, Tensor], Tensor] = encoder.subsampling.__call__
         # Tuples hide from nn.Module what belongs to base and adapter.
         self._base = (base,)
         self._adapter = (adapter,)
@@ -92,6 +94,8 @@ class FastPath(nn.Module):
         """
         for block in self.blocks:
             block.compile(dynamic=dynamic)
+        encoder: Any = self._base[0].model.get_submodule("encoder")
+        self._subsampling = torch.compile(encoder.subsampling, dynamic=dynamic)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return (batch, frames, vocabulary) logits; nothing in here waits for the device.
@@ -124,7 +128,7 @@ class FastPath(nn.Module):
         encoder: Any = base.model.get_submodule("encoder")
         mask = _valid(inputs, lengths)
         with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype != base.dtype):
-            frames = encoder.subsampling(inputs.to(base.dtype), mask) * encoder.input_scale
+            frames = self._subsampling(inputs.to(base.dtype), mask) * encoder.input_scale
         frames = frames.to(self.dtype)
         valid = _valid(frames, base.output_lengths(lengths))
         for block in self.blocks[: self.lowest]:
@@ -160,4 +164,6 @@ def _valid(frames: Tensor, lengths: Tensor) -> Tensor:
 
 def _tensors(bottleneck: ParallelBottleneck) -> Bottleneck:
     down, up, scale = bottleneck.down, bottleneck.up, bottleneck.scale
+    if isinstance(scale, float) and scale == 1.0:
+        return Bottleneck(down.weight, down.bias, up.weight, up.bias)
     return Bottleneck(down.weight, down.bias, up.weight * scale, up.bias * scale)

@@ -123,7 +123,6 @@ class Graphed:
 
     def _backward(self, logits: Tensor, logits_grad: Tensor) -> None:
         grads = torch.autograd.grad(logits, self._parameters, logits_grad, allow_unused=True)
-        for parameter, grad in zip(self._parameters, grads, strict=True):
-            if grad is not None:
-                assert parameter.grad is not None
-                parameter.grad.add_(grad)
+        new = [grad for grad in grads if grad is not None]
+        kept = [p.grad for p, grad in zip(self._parameters, grads, strict=True) if grad is not None]
+        torch._foreach_add_([grad for grad in kept if grad is not None], new)

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from tpactl.bases.blocks import Block
 from tpactl.bases.fast.feed_forward import Bottleneck, FrozenFeedForward
 
+LONGEST_BY_HAND = 512
+"""Frames up to which attention weights are few enough to be held (41 s of speech)."""
+
 
 class FastParakeetBlock(nn.Module):
     """One block with frozen weights, all of them buffers: ``to`` leaves the reference alone.
@@ -120,13 +123,15 @@ class _Attention(nn.Module):
                 if projections[0].bias is not None
                 else None
             )
-            # (heads, head_dim, 2 max_frames - 1); a shorter sequence's is a slice of it.
+            # (heads, head_dim, 2 max_frames); a shorter sequence's is a slice of it.
             projection = reference.relative_k_proj.weight.float()
             relative = F.linear(positions[0].float(), projection)
             # What all positions have in common cancels in the softmax; it may be large, and then
             # rounding to half precision would cost the part that counts.
             relative = (relative - relative.mean(0)).to(weight.dtype)
-            relative = relative.view(-1, self.heads, self.head_dim).permute(1, 2, 0).contiguous()
+            relative = relative.view(-1, self.heads, self.head_dim).permute(1, 2, 0)
+            # A last column that is never read: products over an odd width run slower kernels.
+            relative = F.pad(relative, (0, 1)).contiguous()
         self.register_buffer("qkv_weight", weight, persistent=False)
         self.register_buffer("qkv_bias", bias, persistent=False)
         self.register_buffer("relative", relative, persistent=False)
@@ -148,29 +153,47 @@ class _Attention(nn.Module):
         qkv = F.linear(hidden, self.qkv_weight, self.qkv_bias)
         q, k, v = qkv.view(batch, frames, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         start = self.max_frames - frames
-        relative = self.relative[..., start : start + 2 * frames - 1]
+        relative = self.relative[..., start : start + 2 * frames]
         bias = _shift(((q + self.bias_v) * self.scale) @ relative)
         # Padded keys only: what a padded query attends to reaches no valid frame.
         bias = bias.masked_fill(~valid[:, None, None], torch.finfo(bias.dtype).min)
-        out = F.scaled_dot_product_attention(
-            q + self.bias_u, k, v, attn_mask=bias, scale=self.scale
-        )
+        if torch.compiler.is_compiling() and frames <= LONGEST_BY_HAND:
+            out = _attend(q + self.bias_u, k, v, bias, self.scale)
+        else:
+            out = F.scaled_dot_product_attention(
+                q + self.bias_u, k, v, attn_mask=bias, scale=self.scale
+            )
         merged = out.transpose(1, 2).reshape(batch, frames, -1)
         return F.linear(merged, self.out_weight, self.out_bias)
 
 
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+    """Return what ``scaled_dot_product_attention`` does, the weights held for the backward pass.
+
+    Compiled, bias, mask and softmax become one kernel around two products; the library's backward
+    pass through a bias takes longer than all of them, as long as the weights are few.
+    """
+    scores = ((q * scale) @ k.transpose(-1, -2)).float() + bias.float()
+    return torch.softmax(scores, -1).to(v.dtype) @ v
+
+
 def _shift(scores: Tensor) -> Tensor:
-    """Return ``out[..., i, j] = scores[..., i, T - 1 - i + j]``; (.., T, 2T-1) to (.., T, T)."""
-    batch, heads, frames, positions = scores.shape
-    padded = F.pad(scores, (1, 0)).view(batch, heads, positions + 1, frames)
-    return padded[:, :, 1:].view(batch, heads, frames, positions)[..., :frames]
+    """Return ``out[..., i, j] = scores[..., i, T - 1 - i + j]``; (.., T, 2T) to (.., T, T).
+
+    In the flat scores ``out[i, j]`` lies at ``i (2T - 1) + T - 1 + j``, so it is a view of them.
+    """
+    batch, heads, frames, _ = scores.shape
+    flat = scores.reshape(batch, heads, -1)[
+        ..., frames - 1 : frames - 1 + frames * (2 * frames - 1)
+    ]
+    return flat.view(batch, heads, frames, 2 * frames - 1)[..., :frames]
 
 
 class _Convolution(nn.Module):
     """The convolution module with BatchNorm folded into the depthwise weights.
 
-    On an accelerator the depthwise convolution is a sum of shifted products, which the compiler
-    fuses; the libraries' depthwise kernels are slower there, and faster on a CPU.
+    Where the compiler fuses it, the depthwise convolution is a sum of shifted products: the
+    libraries' depthwise kernels are slower.
     """
 
     def __init__(self, reference: Any) -> None:
@@ -204,7 +227,7 @@ class _Convolution(nn.Module):
     def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
         gated = F.linear(hidden, self.pointwise_conv1_weight, self.pointwise_conv1_bias)
         gated = F.glu(gated, -1).masked_fill(~valid[..., None], 0)
-        mixed = self._shifted(gated) if gated.is_cuda else self._library(gated)
+        mixed = self._shifted(gated) if torch.compiler.is_compiling() else self._library(gated)
         return F.linear(F.silu(mixed), self.pointwise_conv2_weight, self.pointwise_conv2_bias)
 
     def _shifted(self, gated: Tensor) -> Tensor:
