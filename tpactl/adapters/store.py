@@ -15,6 +15,7 @@ from tpactl.adapters.adapter import Adapter
 from tpactl.adapters.attach import make
 from tpactl.adapters.methods import METHODS, Method
 from tpactl.bases.base import Base
+from tpactl.bases.rightful import way_to_base
 from tpactl.errors import BaseError, InputError, IntegrityError, UsageError
 from tpactl.formats.adapter import CONFIG_FILE, SCHEMA_VERSION, WEIGHTS_FILE, AdapterConfig
 from tpactl.formats.files import read_json, write_bytes, write_json
@@ -66,10 +67,10 @@ def load(base: Base, folder: Path, *, name: str = "default", check_base: bool = 
     config = read_config(folder)
     if check_base and config.base_model_digest != base.identity.digest:
         raise BaseError(
-            f"adapter {name!r} ({folder}) was trained on the base "
+            f"adapter {name!r} was trained on the base "
             f"{config.base_model_name_or_path} ({config.base_model_digest[:19]}), "
             f"not on {base.ref} ({base.identity.digest[:19]})",
-            "give the base it was trained on with --base",
+            way_to_base(config.base_model_name_or_path, config.base_model_digest),
         )
     adapter = _rebuild(base, config, folder, name)
     adapter.load_tensors(_read_tensors(folder / WEIGHTS_FILE))

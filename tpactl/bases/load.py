@@ -18,10 +18,14 @@ from tpactl.shipped import starter_base
 STARTER = "starter"
 
 
-def resolve(ref: str) -> Path:
+def resolve(ref: str, *, download: bool = True) -> Path:
     """Return the model directory of ``starter``, a directory, or ``HUB_ID[@REVISION]``.
 
     A hub id is taken from the local cache where it is there, and else downloaded.
+
+    Args:
+        ref: one of the three.
+        download: whether it may be.
 
     Raises:
         BaseError: no such directory or model.
@@ -43,16 +47,16 @@ def resolve(ref: str) -> Path:
             f"no base called {ref!r}: neither the word starter, nor a directory, nor a hub id",
             "check the path, or give a hub id such as nvidia/parakeet-ctc-1.1b",
         )
-    return _from_hub(ref)
+    return _from_hub(ref, download)
 
 
-def _from_hub(ref: str) -> Path:
+def _from_hub(ref: str, download: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     repository, _, revision = ref.partition("@")
     wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.spm"]
-    for cached_only in (True, False):
+    for cached_only in (True, False) if download else (True,):
         try:
             return Path(
                 snapshot_download(
@@ -69,11 +73,11 @@ def _from_hub(ref: str) -> Path:
             ) from error
         except Exception as error:
             # The hub's client raises a dozen kinds here; whichever it is, the model did not come.
-            if not cached_only:
+            if not (cached_only and download):
                 raise MachineError(
-                    f"base {ref!r} is not in the local cache and could not be downloaded: "
-                    f"{reason_of(error)}",
-                    "go online once, or give the path of a downloaded model directory",
+                    f"base {ref!r} is no directory and not in the local cache, "
+                    f"and could not be downloaded: {reason_of(error)}",
+                    "check the path; for a hub id go online once, or give a downloaded directory",
                 ) from error
     raise AssertionError("unreachable")
 

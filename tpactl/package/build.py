@@ -201,10 +201,12 @@ def _canary_of(
 
 def _check_base(record: RunRecord, base: Base) -> None:
     if base.identity.digest != record.base_digest:
+        from tpactl.bases.rightful import way_to_base
+
         raise BaseError(
             f"the run was trained on the base {record.base_ref} ({record.base_digest[:19]}), "
             f"{base.ref} is another one ({base.identity.digest[:19]})",
-            "give the base it was trained on with --base",
+            way_to_base(record.base_ref, record.base_digest),
         )
 
 

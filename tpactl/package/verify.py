@@ -107,6 +107,7 @@ def _check_digest_form(digest: str) -> None:
 def _check_base(package: OpenedPackage, base_ref: str) -> None:
     from tpactl.bases.identity import fingerprint
     from tpactl.bases.load import resolve
+    from tpactl.bases.rightful import way_to_base
 
     record = package.record
     actual = fingerprint(resolve(base_ref))
@@ -116,7 +117,7 @@ def _check_base(package: OpenedPackage, base_ref: str) -> None:
     raise BaseError(
         f"{record.name} {record.version} belongs to the base {record.base_ref} "
         f"({record.base.digest[:19]}); {base_ref} is another one ({actual.digest[:19]})",
-        f"give the base it was trained on: --base {record.base_ref}, or its directory",
+        way_to_base(record.base_ref, record.base.digest),
         lines,
     )
 
