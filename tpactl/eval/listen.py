@@ -158,6 +158,8 @@ def _check_bases(base: Base, systems: Sequence[System]) -> None:
     strangers = [system for system in systems if system.base_digest != base.identity.digest]
     if not strangers:
         return
+    from tpactl.bases.rightful import way_to_base
+
     first = strangers[0]
     details = []
     for system in strangers:
@@ -170,7 +172,7 @@ def _check_bases(base: Base, systems: Sequence[System]) -> None:
     raise BaseError(
         f"{', '.join(system.name for system in strangers)}: trained on another base than "
         f"{base.ref} ({base.identity.digest[:19]})",
-        f"give the base of the training: --base {first.base_ref}, or leave systems of other bases "
+        f"{way_to_base(first.base_ref, first.base_digest)}; or leave systems of other bases "
         "to a report of their own",
         details,
     )
@@ -185,7 +187,7 @@ def _differences_where_found(system: System, base: Base) -> list[str]:
     if not Path(system.base_ref).is_dir():
         return []
     try:
-        expected = fingerprint(resolve(system.base_ref))
+        expected = fingerprint(resolve(system.base_ref, download=False))
     except TpactlError:
         return []
     return differences(expected, base.identity) if expected.digest == system.base_digest else []
