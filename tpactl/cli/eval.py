@@ -25,7 +25,19 @@ def eval(
         typer.Option(metavar="RUN", help="A folder of tpactl train; may be repeated."),
     ] = None,
     package: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="A .tpa file; may be repeated.")
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="A .tpa file, or a folder of such files; may be repeated."
+        ),
+    ] = None,
+    adapter_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Many departments in one run: a metadata column that names the adapter of each "
+            "utterance, or is empty for the base. They are measured as one system and department "
+            "by department.",
+        ),
     ] = None,
     name: Annotated[
         list[str] | None,
@@ -185,6 +197,7 @@ def eval(
             currency=currency,
         ),
         departments=departments,
+        adapter_column=adapter_column,
         beam=beam_settings(
             decode,
             lm=lm,
@@ -266,6 +279,12 @@ def _table(report: Report) -> Table:
 
 def _next(report: Report, data: Path, out: Path | None) -> tuple[str, str]:
     """Return the command that follows and why."""
+    if report.departments is not None:
+        adapters = " ".join(
+            f"--{'run' if Path(each.source).is_dir() else 'package'} {each.source}"
+            for each in report.departments.adapters
+        )
+        return f"tpactl transcribe --manifest FILE --base {report.base_ref} {adapters}", ""
     runs = [system for system in report.systems if system.kind == "run"]
     if not runs:
         packages = [system for system in report.systems if system.kind == "package"]

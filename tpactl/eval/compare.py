@@ -7,7 +7,7 @@ Reads prepared data sets, the base, adapters and models; writes ``report.json``,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from tpactl.eval import leaks as leak_check
 from tpactl.eval.comparisons import Role, comparisons
 from tpactl.eval.conditions import GENERAL, SINGLE, TEST, conditions
 from tpactl.eval.costs import check_prices, costs
+from tpactl.eval.departments import DEPARTMENTS, owners
 from tpactl.eval.forgetting import forgetting
 from tpactl.eval.glossary import TermList, glossary, read_terms
 from tpactl.eval.hear import Hearing
@@ -30,8 +31,11 @@ from tpactl.eval.stress import disturbances
 from tpactl.eval.systems import BASE_NAME, System, beam_name
 from tpactl.eval.testset import TestSet, read_test_set
 from tpactl.formats.decoding import BeamSettings
+from tpactl.formats.files import canonical_json, sha256_of
 from tpactl.formats.progress import Progress
 from tpactl.formats.report import (
+    DepartmentAdapter,
+    Departments,
     General,
     Glossary,
     Leak,
@@ -89,11 +93,13 @@ def compare(
     if strict:
         leak_check.refuse(leaks)
     listened = listen(
-        conditions(asked.test_set, asked.general, plan),
+        conditions(asked.test_set, asked.general, asked.plan),
         base_ref,
         systems,
         out,
         beam=asked.beam,
+        adapter_column=plan.adapter_column,
+        owners=asked.owners or (),
         device=device,
         resume=resume,
         on_progress=on_progress,
@@ -118,6 +124,8 @@ class _Asked:
     metric: Metric
     terms: TermList | None
     beam: BeamDecoder | None
+    owners: list[str | None] | None
+    """The system that hears each utterance, where the systems are those of departments."""
 
     @classmethod
     def check(
@@ -143,6 +151,12 @@ class _Asked:
                 f"departments is {plan.departments}, utterances one by one {plan.single}",
                 "give at least 1 department and no negative numbers",
             )
+        if plan.adapter_column is not None and (plan.incumbent or plan.general):
+            raise UsageError(
+                "departments are heard as one system, each on its own utterances: there is no "
+                "incumbent among them, and no general set that all of them hear",
+                "leave out --incumbent and --general, or --adapter-column",
+            )
         check_prices(plan.prices)
         if plan.normaliser is not None:
             normalise.get_normaliser(plan.normaliser)
@@ -157,10 +171,14 @@ class _Asked:
         terms = None if plan.glossary is None else read_terms(plan.glossary, rules)
         metric = measure.metric if plan.metric == "auto" else plan.metric
         beam = None if plan.beam is None else _beam(plan.beam)
-        return cls(plan, systems, test_set, general, measure, metric, terms, beam)
+        heard_by = None
+        if plan.adapter_column is not None:
+            heard_by = owners(test_set, plan.adapter_column, systems)
+            plan = replace(plan, slice_by=(plan.adapter_column, *plan.slice_by))
+        return cls(plan, systems, test_set, general, measure, metric, terms, beam, heard_by)
 
     def leaks(self) -> list[Leak]:
-        found = leak_check.leaks(self.test_set, self.systems, "test")
+        found = leak_check.leaks(self.test_set, self.systems, "test", self.owners)
         if self.general is not None:
             found += leak_check.leaks(self.general, self.systems, "general")
         return found
@@ -222,19 +240,46 @@ class _Asked:
             ),
             timing_utterances=len(single.systems[BASE_NAME].texts) if single else None,
             beam=listened.beam,
+            departments=self._departments(listened),
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Of what is heard beside the base."""
+        return [DEPARTMENTS] if self.owners else [system.name for system in self.systems]
+
+    def _departments(self, listened: Listened) -> Departments | None:
+        if self.plan.adapter_column is None or self.owners is None:
+            return None
+        return Departments(
+            column=self.plan.adapter_column,
+            adapters=[
+                DepartmentAdapter(
+                    name=system.name,
+                    source=system.source,
+                    digest=system.digest,
+                    utterances=self.owners.count(system.name),
+                    alone=listened.alone.get(system.name),
+                )
+                for system in self.systems
+            ],
+            by_base=self.owners.count(None),
         )
 
     def _searched(self) -> dict[str, str]:
         """Return each system of beam search with the one it decodes."""
         if self.beam is None:
             return {}
-        return {beam_name(n): n for n in (BASE_NAME, *(system.name for system in self.systems))}
+        return {beam_name(name): name for name in (BASE_NAME, *self.names)}
 
     def _result(
         self, name: str, scores: Scores, listened: Listened, searched: str | None
     ) -> SystemResult:
         by_name = {system.name: system for system in self.systems}
-        origin = _origin(by_name.get(searched or name), listened)
+        if (searched or name) == DEPARTMENTS and self.owners is not None:
+            origin = _origin_of_departments(self.systems, self.plan.adapter_column)
+        else:
+            origin = _origin(by_name.get(searched or name), listened)
         if searched is not None and listened.beam is not None and listened.beam.size_bytes:
             origin["size_bytes"] = (origin["size_bytes"] or 0) + listened.beam.size_bytes
         heard = listened.hearings[TEST].systems[name]
@@ -335,4 +380,17 @@ def _origin(system: System | None, listened: Listened) -> dict[str, Any]:
         "train_seconds": system.train_seconds,
         "peak_memory_bytes": system.peak_memory_bytes,
         "curve": list(system.curve),
+    }
+
+
+def _origin_of_departments(systems: Sequence[System], column: str | None) -> dict[str, Any]:
+    memories = [system.peak_memory_bytes for system in systems]
+    return {
+        "kind": "departments",
+        "source": f"column {column}",
+        "digest": sha256_of(canonical_json({system.name: system.digest for system in systems})),
+        "trained_parameters": sum(system.trained_parameters for system in systems),
+        "size_bytes": sum(system.size_bytes for system in systems),
+        "train_seconds": sum(system.train_seconds for system in systems),
+        "peak_memory_bytes": None if None in memories else max(m for m in memories if m),
     }

@@ -141,7 +141,8 @@ def _against(system: SystemResult, full: SystemResult, prices: Prices) -> Agains
 def _projection(
     system: SystemResult, prices: Prices, departments: int, base_bytes: int
 ) -> Projection | None:
-    if system.kind == "base" or system.size_bytes is None:
+    # Departments are many adapters already.
+    if system.kind in ("base", "departments") or system.size_bytes is None:
         return None
     shared = 0 if system.kind == "full" else base_bytes
     seconds = None if system.train_seconds is None else system.train_seconds * departments

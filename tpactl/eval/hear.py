@@ -127,7 +127,7 @@ def hear(
                     seconds=turn.seconds + features_s,
                     memory_bytes=turn.memory_bytes,
                 )
-                for name, turn in turns.take(features).items()
+                for name, turn in turns.take(features, indices).items()
             ],
             snr_db=snr_db,
         )
@@ -141,7 +141,7 @@ def warm_up(turns: Turns) -> None:
 
     The first pass through a model also pays for kernels and buffers; no system should be billed.
     """
-    turns.take(turns.base.features([np.zeros(SAMPLE_RATE, dtype=np.float32)]))
+    turns.take(turns.base.features([np.zeros(SAMPLE_RATE, dtype=np.float32)]), [0])
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

@@ -6,18 +6,43 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tpactl.errors import InputError
-from tpactl.eval.systems import System
+from tpactl.eval.departments import DEPARTMENTS
+from tpactl.eval.systems import System, TrainingContent
 from tpactl.eval.testset import TestSet
+from tpactl.formats.dataset import Utterance
 from tpactl.formats.report import Leak
 from tpactl.formats.run import text_digest
 
 
 def leaks(
-    test_set: TestSet, systems: Sequence[System], data: Literal["test", "general"]
+    test_set: TestSet,
+    systems: Sequence[System],
+    data: Literal["test", "general"],
+    owners: Sequence[str | None] | None = None,
 ) -> list[Leak]:
-    """Return, for each system that shares something with the test set, what it shares."""
-    texts = [text_digest(utterance.text) for utterance in test_set.utterances]
-    return [leak for s in systems if (leak := _shared(test_set, texts, s, data)) is not None]
+    """Return, for each system that shares something with what it is tested on, what it shares.
+
+    Args:
+        test_set: what is heard.
+        systems: trained ones.
+        data: what the test set is.
+        owners: of departments, the system that hears each utterance; ``None``: every system hears
+            all of them.
+    """
+    rows = [(row, text_digest(row.text)) for row in test_set.utterances]
+    if owners is None:
+        heard = {each.name: [(*row, each.training) for row in rows] for each in systems}
+    else:
+        training = {each.name: each.training for each in systems}
+        heard = {
+            DEPARTMENTS: [
+                (*row, training[owner])
+                for row, owner in zip(rows, owners, strict=True)
+                if owner is not None
+            ]
+        }
+    found = (_shared(each, name, data) for name, each in heard.items())
+    return [leak for leak in found if leak is not None]
 
 
 def refuse(found: Sequence[Leak]) -> None:
@@ -49,19 +74,23 @@ def sentence(leak: Leak) -> str:
 
 
 def _shared(
-    test_set: TestSet, texts: Sequence[str], system: System, data: Literal["test", "general"]
+    heard: Sequence[tuple[Utterance, str, TrainingContent]],
+    system: str,
+    data: Literal["test", "general"],
 ) -> Leak | None:
-    known = system.training
-    by_speaker = [u.speaker in known.speakers for u in test_set.utterances]
-    by_text = [text in known.text_digests for text in texts]
-    by_audio = [u.audio_digest in known.audio_digests for u in test_set.utterances]
+    """Return what utterances, each with its text's digest, share with the training of who hears."""
+    by_speaker = [row.speaker in known.speakers for row, _, known in heard]
+    by_text = [text in known.text_digests for _, text, known in heard]
+    by_audio = [row.audio_digest in known.audio_digests for row, _, known in heard]
     touched = [any(ways) for ways in zip(by_speaker, by_text, by_audio, strict=True)]
     if not any(touched):
         return None
     return Leak(
-        system=system.name,
+        system=system,
         utterances=sum(touched),
-        speakers=len(known.speakers & set(test_set.speakers)),
+        speakers=len(
+            {row.speaker for (row, *_), is_known in zip(heard, by_speaker, strict=True) if is_known}
+        ),
         same_text=sum(by_text),
         same_audio=sum(by_audio),
         data=data,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tpactl import __version__
 from tpactl.errors import BaseError
 from tpactl.eval.conditions import GENERAL, TEST
+from tpactl.eval.departments import DEPARTMENTS, Departments
 from tpactl.eval.hear import Condition, Hearing, hear, warm_up
 from tpactl.eval.journal import Journal
 from tpactl.eval.systems import BASE_NAME, System, beam_name
@@ -37,6 +38,8 @@ class Listened:
     device: str
     journal: Journal
     beam: BeamSearch | None
+    alone: dict[str, str]
+    """Of departments: adapters that share no batch with others, each with the reason."""
 
 
 def listen(
@@ -46,6 +49,8 @@ def listen(
     out: Path | None,
     *,
     beam: BeamDecoder | None = None,
+    adapter_column: str | None = None,
+    owners: Sequence[str | None] = (),
     device: str,
     resume: bool,
     on_progress: Progress | None,
@@ -58,6 +63,9 @@ def listen(
         systems: adapters on it, and fine-tuned models.
         out: the report's place, beside which the work is kept until it is whole.
         beam: searches every system's logits too.
+        adapter_column: the systems are those of departments, and this names who hears what; then
+            they are heard as one.
+        owners: with it, the name of the system that hears each utterance; ``None`` is the base.
         device: auto, cpu, cuda, ...
         resume: go on where an earlier evaluation into ``out`` stopped.
         on_progress: called with utterances done.
@@ -88,20 +96,26 @@ def listen(
     base = load_base(base_ref, device=chosen)
     _check_bases(base, systems)
     search = None if beam is None else beam.on(base)
-    evaluation = _evaluation(base, systems, conditions, chosen, search)
+    evaluation = _evaluation(base, systems, conditions, chosen, search, adapter_column)
     journal = Journal(out, evaluation, resume=resume)
-    adapters: dict[str, Adapter | None] = {
+    adapters = {
         system.name: load(base, system.folder, name=system.name)
         for system in systems
-        if system.kind != "full"
+        if system.kind != "full" and (adapter_column is None or system.name in owners)
     }
+    on_base: dict[str, Adapter | Departments | None] = {BASE_NAME: None, **adapters}
+    alone: dict[str, str] = {}
+    if adapter_column is not None:
+        departments = _departments(base, adapters, owners)
+        on_base = {BASE_NAME: None, DEPARTMENTS: departments}
+        alone = {adapter.name: why for adapter, why in departments.together.alone.items()}
 
     def hear_all(turns: Turns) -> None:
         warm_up(turns)
         for condition in conditions:
             hear(turns, condition, hearings[condition.name], journal, on_batch=advance)
 
-    hear_all(Turns(base, {BASE_NAME: None, **adapters}, search))
+    hear_all(Turns(base, on_base, search))
     listened = Listened(
         hearings=hearings,
         base_ref=base_ref,
@@ -111,21 +125,33 @@ def listen(
         device=chosen,
         journal=journal,
         beam=evaluation.beam,
+        alone=alone,
     )
     # Each fine-tuned model is as large as the base: never hold two.
-    del base, adapters
+    order = [BASE_NAME, *(system.name for system in systems)]
+    if adapter_column is not None:
+        order = list(on_base)
+    del base, adapters, on_base
     for system in models:
         gc.collect()
         model = load_base(str(system.folder), device=chosen)
         search = None if beam is None else beam.on(model)
         hear_all(Turns(model, {system.name: None}, search))
         del model
-    order = [BASE_NAME, *(system.name for system in systems)]
     if beam is not None:
         order = [name for system in order for name in (system, beam_name(system))]
     for hearing in hearings.values():
         hearing.systems = {name: hearing.systems[name] for name in order}
     return listened
+
+
+def _departments(
+    base: Base, adapters: Mapping[str, Adapter], owners: Sequence[str | None]
+) -> Departments:
+    from tpactl.adapters.together import Together
+
+    together = Together(base, adapters.values())
+    return Departments(together, [None if name is None else adapters[name] for name in owners])
 
 
 def _evaluation(
@@ -134,6 +160,7 @@ def _evaluation(
     conditions: Sequence[Condition],
     device: str,
     beam: Beam | None,
+    adapter_column: str | None,
 ) -> Evaluation:
     by_name = {condition.name: condition for condition in conditions}
     test_set = by_name[TEST].test_set
@@ -149,6 +176,7 @@ def _evaluation(
         conditions=[f"{c.name}: {len(c.indices)} utterances" for c in conditions],
         device=device,
         with_snr=by_name[TEST].with_snr,
+        adapter_column=adapter_column,
         beam=None if beam is None else beam.record,
     )
 

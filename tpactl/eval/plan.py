@@ -27,6 +27,8 @@ class Plan:
         prices: of computing.
         departments: how many the costs are projected for.
         beam: also search every system's logits, as a system of its own.
+        adapter_column: the systems are the departments' adapters, and each utterance is heard by
+            the one that this column of the metadata names: one system in place of them all.
     """
 
     normaliser: str | None = None
@@ -41,3 +43,4 @@ class Plan:
     prices: Prices = field(default_factory=Prices)
     departments: int = 10
     beam: BeamSettings | None = None
+    adapter_column: str | None = None

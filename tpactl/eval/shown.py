@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tpactl.eval import leaks
 from tpactl.formats.decoding import BeamSearch
-from tpactl.formats.report import Rate, Report, SystemResult, WorstSlice
+from tpactl.formats.report import Departments, Rate, Report, SystemResult, WorstSlice
 
 _JOINED = 0.8
 """Fewer words than this share of the references' own are worth a note."""
@@ -116,9 +116,17 @@ def facts(report: Report) -> dict[str, str]:
         "device": report.device,
         "tpactl": report.tpactl_version,
     }
+    if report.departments is not None:
+        found["departments"] = _departments(report.departments)
     if report.beam is not None:
         found["beam search"] = search(report.beam)
     return found
+
+
+def _departments(departments: Departments) -> str:
+    heard = [f"{each.name} ({each.digest[:19]}) {each.utterances}" for each in departments.adapters]
+    heard += [f"base {departments.by_base}"] if departments.by_base else []
+    return f"utterances by {departments.column}: {'; '.join(heard)}"
 
 
 def search(beam: BeamSearch) -> str:
@@ -189,6 +197,8 @@ def notes(report: Report) -> list[str]:
             "read one by one become one word, so one wrong digit counts as a wrong number. "
             "whisper-basic counts each word as it was said."
         )
+    if report.departments is not None:
+        found += _of_departments(report.departments)
     if report.beam is not None and report.beam.unwritable:
         left_out = report.beam.unwritable
         found.append(
@@ -198,5 +208,24 @@ def notes(report: Report) -> list[str]:
     if report.systems[0].wer.low is None:
         found.append(
             f"No intervals: fewer than five {report.interval.unit}s with words in their references."
+        )
+    return found
+
+
+def _of_departments(departments: Departments) -> list[str]:
+    found = []
+    if departments.by_base:
+        found.append(
+            f"{departments.by_base} utterances name no adapter under {departments.column} and were "
+            "heard by the base alone."
+        )
+    unheard = [each.name for each in departments.adapters if not each.utterances]
+    if unheard:
+        found.append(f"No utterance names {', '.join(unheard)}: nothing is known of it.")
+    alone = [each for each in departments.adapters if each.alone is not None]
+    if alone:
+        found.append(
+            f"{', '.join(each.name for each in alone)} shared no batch with other adapters "
+            f"({alone[0].alone}); the figures are the same, it took longer."
         )
     return found

@@ -13,7 +13,7 @@ adapter that fails the proof goes through the whole model.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +27,7 @@ from tpactl.adapters.attach import activate
 from tpactl.adapters.prefix import lowest_block, standing_aside
 from tpactl.bases.base import SAMPLE_RATE, Base, Features
 from tpactl.bases.beam import Beam
+from tpactl.eval.departments import Departments
 from tpactl.eval.memory import PeakMemory
 from tpactl.eval.systems import beam_name
 
@@ -64,12 +65,16 @@ class Turns:
 
     Args:
         base: a loaded base, or a fine-tuned model.
-        systems: adapters on it by name; ``None`` is the base alone, which must be the first.
+        systems: adapters on it by name, or the adapters of many departments under one; ``None`` is
+            the base alone, which must be the first.
         beam: searches each system's logits too, as a turn of its own.
     """
 
     def __init__(
-        self, base: Base, systems: Mapping[str, Adapter | None], beam: Beam | None = None
+        self,
+        base: Base,
+        systems: Mapping[str, Adapter | Departments | None],
+        beam: Beam | None = None,
     ) -> None:
         self.base = base
         self.systems = dict(systems)
@@ -77,7 +82,8 @@ class Turns:
         first, *others = self.systems.values()
         if first is not None:
             raise ValueError("the base itself must be the first system")
-        self._cuts = {a.name: lowest_block(a) for a in others if a is not None}
+        cuts = {each.name: _lowest(each) for each in others if each is not None}
+        self._cuts = {name: cut for name, cut in cuts.items() if cut is not None}
         self._fronts = _modules_before(base) if others else []
         self._cuts = self._proved() if others else {}
 
@@ -89,10 +95,14 @@ class Turns:
         return [turn for name in self.systems for turn in (name, beam_name(name))]
 
     @torch.inference_mode()
-    def take(self, features: Features) -> dict[str, Turn]:
+    def take(self, features: Features, indices: Sequence[int] = ()) -> dict[str, Turn]:
         """Return each system's turn on one batch, in the order of the systems.
 
         Where there is a beam search, it follows each of them on the same logits.
+
+        Args:
+            features: (batch, ...), see ``bases.base.Features``.
+            indices: (batch,) which utterances of the test set they are, for departments.
         """
         kept = _Kept()
         turns = {}
@@ -100,7 +110,7 @@ class Turns:
             for name, adapter in self.systems.items():
                 memory = PeakMemory(self.base.device)
                 started = self._now()
-                logits, lengths = self._logits(adapter, features, kept)
+                logits, lengths = self._logits(adapter, features, kept, indices)
                 logits_s = self._now() - started
                 cut = self._cut(adapter)
                 if cut is not None:
@@ -120,21 +130,42 @@ class Turns:
             decoders.append((beam_name(system), self.beam))
         return decoders
 
-    def _cut(self, adapter: Adapter | None) -> int | None:
-        return None if adapter is None else self._cuts.get(adapter.name)
+    def _cut(self, system: Adapter | Departments | None) -> int | None:
+        return None if system is None else self._cuts.get(system.name)
 
     def _logits(
-        self, adapter: Adapter | None, features: Features, kept: _Kept
+        self,
+        system: Adapter | Departments | None,
+        features: Features,
+        kept: _Kept,
+        indices: Sequence[int] = (),
     ) -> tuple[Tensor, Tensor]:
-        activate(self.base, adapter)
-        if adapter is None:
+        if system is None:
+            activate(self.base, None)
             with self._keeping(kept):
                 return self.base.logits(features)
-        cut = self._cut(adapter)
+        cut = self._cut(system)
         if cut is None:
+            return self._whole_way(system, features, indices)
+        with self._acting(system, indices), self._standing_aside(cut, kept):
             return self.base.logits(features)
-        with self._standing_aside(cut, kept):
-            return self.base.logits(features)
+
+    def _whole_way(
+        self, system: Adapter | Departments, features: Features, indices: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        if isinstance(system, Departments):
+            return system.together.logits(features, system.rows(indices))
+        activate(self.base, system)
+        return self.base.logits(features)
+
+    @contextmanager
+    def _acting(self, system: Adapter | Departments, indices: Sequence[int]) -> Iterator[None]:
+        if isinstance(system, Departments):
+            with system.together.acting(system.rows(indices)):
+                yield
+        else:
+            activate(self.base, system)
+            yield
 
     @contextmanager
     def _keeping(self, kept: _Kept) -> Iterator[None]:
@@ -174,21 +205,25 @@ class Turns:
 
     @torch.inference_mode()
     def _proved(self) -> dict[str, int]:
-        """Return the cuts of the adapters whose logits are the same both ways."""
-        noise = np.random.default_rng(0).normal(0, 0.1, (2, SAMPLE_RATE)).astype(np.float32)
-        features = self.base.features([noise[0], noise[1, : SAMPLE_RATE // 2]])
+        """Return the cuts of the systems whose logits are the same both ways."""
+        examples = [s.examples for s in self.systems.values() if isinstance(s, Departments)]
+        indices = [index for each in examples for index in each]
+        count = max(2, len(indices))
+        indices += indices[:1] * (count - len(indices))
+        noise = np.random.default_rng(0).normal(0, 0.1, (count, SAMPLE_RATE)).astype(np.float32)
+        features = self.base.features([noise[0], *noise[1:, : SAMPLE_RATE // 2]])
         kept = _Kept()
         proved = {}
         try:
             self._logits(None, features, kept)
-            for adapter in self.systems.values():
-                if adapter is None:
+            for system in self.systems.values():
+                cut = self._cut(system)
+                if system is None or cut is None:
                     continue
-                activate(self.base, adapter)
-                whole, lengths = self.base.logits(features)
-                short, _ = self._logits(adapter, features, kept)
+                whole, lengths = self._whole_way(system, features, indices)
+                short, _ = self._logits(system, features, kept, indices)
                 if _equal(whole, short, lengths):
-                    proved[adapter.name] = self._cuts[adapter.name]
+                    proved[system.name] = cut
         finally:
             activate(self.base, None)
         return proved
@@ -197,6 +232,21 @@ class Turns:
         if self.base.device.type == "cuda":
             torch.cuda.synchronize(self.base.device)
         return time.perf_counter()
+
+
+def _lowest(system: Adapter | Departments) -> int | None:
+    """Return how many blocks compute what they compute for the base; ``None``: no way round.
+
+    Adapters that share no batch go through the base with utterances of their own, of which nothing
+    was kept.
+    """
+    if not isinstance(system, Departments):
+        return lowest_block(system)
+    if system.together.alone:
+        return None
+    return min(
+        map(lowest_block, system.together.adapters), default=len(system.together.base.blocks)
+    )
 
 
 def _modules_before(base: Base) -> list[nn.Module]:

@@ -17,6 +17,7 @@ from tpactl.eval.page.page import write_page
 from tpactl.eval.page.words import Words
 from tpactl.eval.plan import Plan
 from tpactl.eval.systems import System, TrainingContent, labels, system_of_run
+from tpactl.flows.packages import package_files
 from tpactl.formats.report import Prices, Report
 
 
@@ -46,7 +47,8 @@ def compare(
         split: which of its splits.
         base_ref: ``None`` takes the base of the first run or package.
         runs: folders of ``tpactl train``, of any method.
-        packages: ``.tpa`` files; each is checked whole before anything is loaded.
+        packages: ``.tpa`` files, or folders of such; each is checked whole before anything is
+            loaded.
         names: labels of the runs, in their order; empty takes their folders' names. A package is
             called by its own name and version.
         out: a folder for the report.
@@ -66,6 +68,7 @@ def compare(
             ``tpactl.package.read.open_package``.
     """
     Words(language)  # an unknown one is refused before the work, not after it
+    packages = package_files(packages)
     runs, packages, names = _with_incumbent(runs, packages, names, incumbent)
     with _systems(runs, packages, names) as systems:
         report = room.compare(

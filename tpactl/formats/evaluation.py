@@ -25,6 +25,8 @@ class Evaluation(Record, kw_only=True):
     """``test``, ``general``, ``single`` and one of each disturbance."""
     device: str
     with_snr: bool
+    adapter_column: str | None = None
+    """That names who hears each utterance, where the systems are those of departments."""
     beam: BeamSearch | None = None
     """How every system's logits were also searched."""
 

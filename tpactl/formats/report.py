@@ -54,11 +54,13 @@ class SystemResult(Record, kw_only=True):
     """One system on the whole set."""
 
     name: str
-    kind: Literal["base", "run", "package", "full"]
+    kind: Literal["base", "run", "package", "full", "departments"]
+    """``departments``: each utterance by its own adapter, see ``departments`` of the report."""
     source: str
-    """Path of the run or package, or the base's name."""
+    """Path of the run or package, the base's name, or the column that names the adapters."""
     digest: str
-    """Of the base, the adapter's weights file or the package's manifest."""
+    """Of the base, the adapter's weights file or the package's manifest; of departments, over the
+    adapters' names and digests."""
     wer: Rate
     cer: Rate
     raw_wer: Rate
@@ -353,6 +355,28 @@ class Leak(Record, kw_only=True):
     data: Literal["test", "general"] = "test"
 
 
+class DepartmentAdapter(Record, kw_only=True):
+    """One of the adapters that were heard as one system, each with its own utterances."""
+
+    name: str
+    source: str
+    digest: str
+    utterances: int
+    """It was heard with; 0 where none names it."""
+    alone: str | None
+    """Why it shared no batch with the others; ``None`` where it did, or heard nothing."""
+
+
+class Departments(Record, kw_only=True):
+    """Who heard what in the system called ``departments``."""
+
+    column: str
+    """Of the metadata, which named the adapter of each utterance."""
+    adapters: list[DepartmentAdapter]
+    by_base: int
+    """Utterances that name no adapter: the base heard them."""
+
+
 class Report(Record, kw_only=True):
     """``report.json``."""
 
@@ -392,6 +416,8 @@ class Report(Record, kw_only=True):
     """So many were also recognised one by one, for ``real_time_factor_single``."""
     beam: BeamSearch | None = None
     """How the systems called ``... + beam`` were decoded; ``None`` where there are none."""
+    departments: Departments | None = None
+    """``None`` where every system heard every utterance."""
 
 
 class UtteranceResult(Record, kw_only=True):

@@ -98,7 +98,7 @@ def subject_of(report: Report, name: str | None = None) -> Subject:
             raise UsageError(f"the report has no system {name!r}", f"choose one of: {names}")
         return Subject(report, chosen, base)
     greedy = [system for system in systems if system.decoding == "greedy"]
-    adapters = [system for system in greedy if system.kind in ("run", "package")]
+    adapters = [system for system in greedy if system.kind in ("run", "package", "departments")]
     new = [system for system in adapters if system.name != report.incumbent]
     full = [system for system in greedy if system.kind == "full"]
     candidates = new or adapters or full or [base]
