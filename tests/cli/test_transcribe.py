@@ -119,10 +119,18 @@ def test_an_adapter_without_a_package_is_an_error(hear):
     assert hear("{}/base", "--adapter", "one").exit_code == 2
 
 
+def test_an_adapter_of_no_name_is_an_error(hear):
+    outcome = hear("{}/base", "--run", "{}/one", "--adapter", "")
+    assert (outcome.exit_code, outcome.out) == (2, "")
+
+
 @pytest.mark.parametrize("given", [("--run", "{}/one"), ("--package", "{}/picking.tpa")])
 def test_the_wrong_base_is_exit_4(hear, given):
     outcome = hear("{}/other", *given)
     assert (outcome.exit_code, outcome.out) == (4, "")
+    assert "/tpactl-" not in outcome.err  # where packages are unpacked meanwhile
+    # A package holds the whole identity, a run its digest alone.
+    assert ("tensors differ" in outcome.err) == ("--package" in given)
 
 
 def test_a_full_fine_tune_is_a_base_of_its_own(hear, place):
@@ -136,8 +144,11 @@ def test_a_changed_package_is_exit_5(hear, place, tmp_path):
     content = bytearray((place / "picking.tpa").read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "changed.tpa").write_bytes(content)
-    outcome = hear("{}/base", "--package", str(tmp_path / "changed.tpa"))
+    outcome = hear(
+        "{}/base", "--package", "{}/picking.tpa", "--package", str(tmp_path / "changed.tpa")
+    )
     assert (outcome.exit_code, outcome.out) == (5, "")
+    assert "changed.tpa: " in outcome.err
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,8 @@ def decode(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Decoded:
     """
     try:
         state = path.stat()
+        if stat.S_ISDIR(state.st_mode):
+            raise BadAudioError(path, "is no file but a folder", f"name its files: {path}/*")
         if not stat.S_ISREG(state.st_mode):
             raise BadAudioError(path, "is no file", "give an audio file")
         if state.st_size == 0:

@@ -26,6 +26,7 @@ from tpactl.formats.adapter import WEIGHTS_FILE
 from tpactl.formats.dataset import SAMPLE_RATE
 from tpactl.formats.decoding import BeamSearch, BeamSettings
 from tpactl.formats.files import Record
+from tpactl.formats.identity import BaseIdentity, differences
 from tpactl.formats.run import Run
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from tpactl.adapters.adapter import Adapter
     from tpactl.adapters.together import Together
+    from tpactl.bases.base import Base
     from tpactl.bases.beam import Beam
     from tpactl.formats.progress import Progress
 
@@ -100,6 +102,8 @@ class _Source:
 
     name: str
     folder: Path
+    base: BaseIdentity | None
+    """Of its base, for packages only; lets a refusal name what differs."""
 
 
 def transcribe(
@@ -142,7 +146,6 @@ def transcribe(
         wanted = _wanted(audio, only, manifest, [source.name for source in sources])
         cuts = _check([each.audio for each in wanted])
 
-        from tpactl.adapters.store import load
         from tpactl.adapters.together import Together
         from tpactl.bases.beam import BeamDecoder
         from tpactl.bases.devices import choose
@@ -153,11 +156,7 @@ def transcribe(
         used = {name for each in wanted for name in each.adapters}
         together = Together(
             base,
-            [
-                load(base, source.folder, name=source.name)
-                for source in sources
-                if source.name in used
-            ],
+            [_load(base, source) for source in sources if source.name in used],
         )
         search = None if decoder is None else decoder.on(base)
         transcripts = _recognise(together, wanted, cuts, search, on_progress)
@@ -179,7 +178,8 @@ def _open(packages: Sequence[Path], scratch: Path) -> Iterator[_Source]:
         package = open_package(path)
         folder = scratch / str(number)
         folder.mkdir()
-        yield _Source(f"{package.record.name}@{package.record.version}", package.extract(folder))
+        name = f"{package.record.name}@{package.record.version}"
+        yield _Source(name, package.extract(folder), package.record.base)
 
 
 def _find(runs: Sequence[Path]) -> Iterator[_Source]:
@@ -190,7 +190,19 @@ def _find(runs: Sequence[Path]) -> Iterator[_Source]:
                 f"{path} is a run of full fine-tuning: a model of its own, no adapter on a base",
                 f"give it as the base: --base {run.model_folder}",
             )
-        yield _Source(path.resolve().name, run.adapter_folder)
+        yield _Source(path.resolve().name, run.adapter_folder, None)
+
+
+def _load(base: Base, source: _Source) -> Adapter:
+    from tpactl.adapters.store import load
+
+    try:
+        return load(base, source.folder, name=source.name)
+    except BaseError as error:
+        if source.base is None:
+            raise
+        what = differences(source.base, base.identity)
+        raise BaseError(error.problem, error.fix, what) from error
 
 
 def _check_names(sources: Sequence[_Source]) -> None:

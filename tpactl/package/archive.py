@@ -182,6 +182,8 @@ def scan(file: BinaryIO, size: int) -> list[Member]:
 
 
 def _refuse_other_formats(block: bytes) -> None:
+    if not block:
+        raise _broken("it is empty")
     if block.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")):
         raise IntegrityError(
             "the file is compressed; a .tpa is a plain tar",

@@ -145,7 +145,10 @@ def open_package(path: Path) -> OpenedPackage:
             f"{path}: cannot be read: {error.strerror or error}", "check the path"
         ) from error
     with file:
-        return _Reader(path, file, os.fstat(file.fileno()).st_size).open()
+        try:
+            return _Reader(path, file, os.fstat(file.fileno()).st_size).open()
+        except IntegrityError as error:
+            raise IntegrityError(f"{path}: {error.problem}", error.fix, error.details) from error
 
 
 class _Reader:
@@ -211,8 +214,7 @@ class _Reader:
             raise damaged("manifest", f"it has no {layout.FORMAT_ANNOTATION}; this is no package")
         if stated != str(FORMAT_VERSION):
             raise IntegrityError(
-                f"{self._path.name} has format version {stated}; "
-                f"this tpactl reads {FORMAT_VERSION}",
+                f"it has format version {stated}; this tpactl reads {FORMAT_VERSION}",
                 "install a newer tpactl: pip install --upgrade tpactl",
             )
         return value
