@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -28,10 +29,18 @@ def in_a_process_of_its_own(*arguments):
     return json.loads(done.stdout)
 
 
-def test_the_estimate_of_memory_is_within_15_percent_of_the_measured_peak(accent, tmp_path):
+CACHED = ("adapter.blocks=upper-half", "training.cached_prefix=true", "training.cached_copies=2")
+
+
+@pytest.mark.parametrize("settings", [(), CACHED], ids=["whole", "cached"])
+def test_the_estimate_of_memory_is_within_15_percent_of_the_measured_peak(
+    settings, accent, tmp_path
+):
     """On the starter; ``tests.bench.memory_estimate`` does it for other data and devices."""
-    flags = ["--data", accent, "--device", "cpu", "--max-steps", 4,
-             "--set", "training.evaluations=1"]  # fmt: skip
+    data = shutil.copytree(accent, tmp_path / "data")
+    flags = ["--data", data, "--device", "cpu", "--max-steps", 4]
+    for setting in ("training.evaluations=1", *settings):
+        flags += ["--set", setting]
     expected = in_a_process_of_its_own(*flags, "--dry-run")
     measured = in_a_process_of_its_own(*flags, "--out", tmp_path / "run")
     wanted = expected["wanted"]
@@ -59,6 +68,38 @@ def test_a_dry_run_writes_nothing_and_tells_money_and_full_fine_tuning(
     for part in ("tpa", "full", "peak memory", "EUR", "at most"):
         assert part in shown.out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_size_of_a_cached_prefix_is_told_and_nothing_of_it_written(
+    tpactl, taught, accent, tmp_path
+):
+    data = shutil.copytree(accent, tmp_path / "data")
+    command = ["train", "--data", data, "--base", taught, *QUICK]
+    for setting in ("adapter.blocks=[2]", "training.speed_perturbation=true", *CACHED[1:]):
+        command += ["--set", setting]
+    told = tpactl(*command, "--dry-run", "--json").json
+    assert told["full"]["cache_bytes"] == 0
+    assert told["wanted"]["seconds"] > 0
+    shown = tpactl(*command, "--dry-run")
+    assert f"{told['wanted']['cache_bytes'] / 1e9:.2g} GB" in shown.out
+    assert not (data / "prefix").exists()
+    run = ["--max-steps", 2, "--set", "training.evaluations=1", "--out", tmp_path / "run"]
+    assert tpactl(*command, *run).exit_code == 0
+    kept = sum(file.stat().st_size for file in (data / "prefix").glob("*/frames.*"))
+    assert told["wanted"]["cache_bytes"] == pytest.approx(kept, rel=0.05)
+
+
+def test_a_dry_run_refuses_a_cache_as_the_training_would(tpactl, taught, accent):
+    command = ["train", "--data", accent, "--base", taught, "--device", "cpu", "--dry-run"]
+    for setting in ("training.cached_prefix=true", "adapter.blocks=[2]"):
+        command += ["--set", setting]
+    done = tpactl(*command)
+    assert done.exit_code == 2
+    assert "training.speed_perturbation change the input anew in every step" in done.err
+    done = tpactl(*command, "--set", "training.cached_copies=2", "--set", "training.cache_gb=1e-6")
+    assert done.exit_code == 2
+    assert "training.cache_gb allows" in done.err
+    assert not (accent / "prefix").exists()
 
 
 def test_a_dry_run_leaves_the_base_and_its_adapters_as_they_were(taught, accent):

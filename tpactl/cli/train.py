@@ -164,6 +164,10 @@ def _estimate(config: RunConfig, out: Path | None, *, as_json: bool) -> None:
         "at most": [_duration(m.seconds) for m in methods],
         "steps": [f"{m.steps:,}" for m in methods],
     }
+    if any(m.cache_bytes for m in methods):
+        rows["cached prefix"] = [
+            f"{m.cache_bytes / 1e9:,.2g} GB" if m.cache_bytes else "-" for m in methods
+        ]
     if found.price_per_hour:
         rows["money"] = [
             "-" if m.money is None else f"{m.money:,.2f} {found.currency}" for m in methods

@@ -13,7 +13,7 @@ class MethodEstimate(Record, kw_only=True):
     method: str
     trained_parameters: int
     memory_bytes: int
-    """Peak: of the device on an accelerator, of the process on a CPU."""
+    """Peak: of the device on an accelerator, of the process on a CPU, its mapped cache included."""
     fits: bool
     """Whether the device has as much; where it has not, ``memory_bytes`` is a lower bound."""
     seconds: float | None
@@ -23,6 +23,8 @@ class MethodEstimate(Record, kw_only=True):
     steps: int
     epochs: float
     batch_s: float
+    cache_bytes: int = 0
+    """On disk, of the cached prefix; computing it is part of ``seconds``."""
 
 
 class Estimate(Record, kw_only=True):

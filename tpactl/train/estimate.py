@@ -22,6 +22,7 @@ from tpactl.train.cost import cpu_threads
 from tpactl.train.examples import Split, list_split
 from tpactl.train.hearing import Hearing
 from tpactl.train.memory import available_bytes, is_out_of_memory
+from tpactl.train.prefix_cache import augmented_copies, check_size, place_of
 from tpactl.train.ranks import join
 from tpactl.train.reading import check_data
 from tpactl.train.rehearsal import Rehearsal, padded_seconds, rehearse
@@ -82,7 +83,12 @@ def _as(config: RunConfig, method: str) -> RunConfig:
     if method == config.method:
         return config
     training = msgspec.structs.replace(
-        config.training, learning_rate=None, head_learning_rate=None, dropout=None
+        config.training,
+        learning_rate=None,
+        head_learning_rate=None,
+        dropout=None,
+        # It trains every block, so that nothing below stays the same.
+        cached_prefix=False,
     )
     return msgspec.structs.replace(config, method=method, training=training)
 
@@ -118,17 +124,23 @@ def _one(
         if not (isinstance(error, MachineError) or is_out_of_memory(error)):
             raise
         return too_large
+    if tried.cache_bytes:
+        place = place_of(dataset, config.training)
+        check_size(tried.cache_bytes, place, config.training.cache_gb)
     seconds = _seconds(tried, course, config, train, dev)
     on_gpu = device.startswith("cuda")
     memory = tried.peak_bytes + (0 if on_gpu else _unread(tried, config, train, dev))
+    # A file that is mapped counts as resident, but the system takes its pages where it needs them.
+    mapped = 0 if on_gpu else tried.cache_bytes
     price = config.training.price_per_hour
     return msgspec.structs.replace(
         too_large,
         trained_parameters=tried.trained_parameters,
-        memory_bytes=round(memory),
+        memory_bytes=round(memory) + mapped,
         fits=memory <= available_bytes(device),
         seconds=seconds,
         money=price * seconds / 3600 if price else None,
+        cache_bytes=tried.cache_bytes,
     )
 
 
@@ -138,9 +150,13 @@ def _seconds(
     settings = config.training
     assert settings.evaluations is not None
     train_s = sum(train.durations)
-    # What is disturbed sounds different in each epoch, so it is never kept.
-    anew_s = disturbed_share(config.augment) * (settings.max_epochs or 1) * train_s
-    read = tried.read_s * (_copies(config) * train_s + anew_s + sum(dev.durations))
+    if settings.cached_prefix:
+        read_s = augmented_copies(settings, config.augment) * train_s
+    else:
+        # What is disturbed sounds different in each epoch, so it is never kept.
+        share = disturbed_share(config.augment)
+        read_s = (_copies(config) + share * (settings.max_epochs or 1)) * train_s
+    read = tried.read_s * (read_s + sum(dev.durations))
     steps = tried.step_s * padded_seconds(course, train.durations)
     measuring = tried.dev_s * sum(dev.durations) * (settings.evaluations + 1)
     seconds = read + steps + measuring
@@ -158,7 +174,9 @@ def _unread(tried: Rehearsal, config: RunConfig, train: Split, dev: Split) -> fl
 
 
 def _copies(config: RunConfig) -> int:
-    """Return how often each training utterance is read: once at each speed it is played at."""
-    if not config.training.speed_perturbation:
+    """Return at how many speeds each training utterance is played: so often it is read and kept."""
+    settings = config.training
+    if not settings.speed_perturbation:
         return 1
-    return min(len(SPEEDS), math.ceil(config.training.max_epochs or 1))
+    kept = settings.cached_copies if settings.cached_prefix else None
+    return min(len(SPEEDS), kept or math.ceil(settings.max_epochs or 1))

@@ -6,7 +6,6 @@ anything while they fit into memory.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from tpactl.bases.base import SAMPLE_RATE, Base
 from tpactl.formats.dataset import DataSet
 from tpactl.formats.progress import Progress
 from tpactl.train.augment import at_speed
+from tpactl.train.cost import available_cores
 from tpactl.train.hearing import Hearing
 
 Disturb = Callable[[Samples], Samples]
@@ -89,7 +89,7 @@ class FeatureStore:
         self._kept: dict[tuple[int, float], Tensor] = {}
         self._readers = readers
         if readers is None:
-            self._readers = 1 if base.device.type == "cpu" else os.cpu_count() or 1
+            self._readers = 1 if base.device.type == "cpu" else available_cores()
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -190,11 +190,16 @@ class Split:
         chosen = [1.0] * len(batch) if speeds is None else speeds
         return self._store.get_all([(i, s, None) for i, s in zip(batch, chosen, strict=True)])
 
+    def speeds(self, epoch: int) -> list[float]:
+        """Return how fast ``epoch`` hears each example."""
+        count = len(self)
+        return [1.0] * count if self._hearing is None else self._hearing.speeds(count, epoch)
+
     def heard(self, batch: Sequence[int], epoch: int) -> list[Tensor]:
         """Return the features of ``batch`` as ``epoch`` hears it."""
         if self._hearing is None:
             return self.features(batch)
-        speeds = self._hearing.speeds(len(self), epoch)
+        speeds = self.speeds(epoch)
         disturbance = self._hearing.disturbance
         return self._store.get_all([(i, speeds[i], disturbance(i, epoch)) for i in batch])
 

@@ -282,7 +282,8 @@ def build(
         for copy in range(key.copies):
             done = 0
             for batch in batches:
-                hidden = cut.compute(heard(base, split, batch, key, copy))
+                features = heard(base, split, batch, copy, key.spec_augment, key.seed)
+                hidden = cut.compute(features)
                 kept = hidden.frames.to(dtype).cpu()
                 for row, index in enumerate(batch):
                     length = int(hidden.lengths[row])
@@ -297,11 +298,13 @@ def build(
         write_json(building / INDEX_FILE, index_record)
 
 
-def heard(base: Base, split: Split, batch: Sequence[int], key: PrefixKey, copy: int) -> Features:
+def heard(
+    base: Base, split: Split, batch: Sequence[int], copy: int, is_masked: bool, seed: int
+) -> Features:
     """Return what the base hears of ``batch`` in one augmented copy."""
     rows = split.heard(batch, copy)
-    if key.spec_augment and rows[0].dim() == 2:
-        rows = [_masked(row, key.seed, copy, i) for row, i in zip(rows, batch, strict=True)]
+    if is_masked and rows[0].dim() == 2:
+        rows = [_masked(row, seed, copy, i) for row, i in zip(rows, batch, strict=True)]
     return base.collate(rows)
 
 
@@ -379,8 +382,12 @@ def cached_prefix(
 
 def folder_of(key: PrefixKey, data: DataSet, settings: TrainingSettings) -> Path:
     """Return where the cache with ``key`` lies."""
-    place = data.folder / "prefix" if settings.cache_dir is None else Path(settings.cache_dir)
-    return place / key.digest.removeprefix("sha256:")[:24]
+    return place_of(data, settings) / key.digest.removeprefix("sha256:")[:24]
+
+
+def place_of(data: DataSet, settings: TrainingSettings) -> Path:
+    """Return the folder of all caches of a data set."""
+    return data.folder / "prefix" if settings.cache_dir is None else Path(settings.cache_dir)
 
 
 def find_cut(base: Base, adapter: Adapter | None) -> Prefix:

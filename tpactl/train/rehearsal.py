@@ -20,6 +20,7 @@ from tpactl.train.device import choose_precision, make_accelerator
 from tpactl.train.examples import Split
 from tpactl.train.faster import choose
 from tpactl.train.loop import Loop
+from tpactl.train.prefix_rehearsal import try_prefix
 from tpactl.train.ranks import Ranks
 from tpactl.train.recompute import recomputed_blocks
 from tpactl.train.schedule import plan_steps
@@ -46,6 +47,8 @@ class Rehearsal:
     """Of the features of a second of audio."""
     read_audio_s: float
     """Seconds of audio whose features are held now."""
+    cache_bytes: int
+    """Of the cached prefix on disk; then ``read_s`` includes what it takes to compute it."""
 
 
 def rehearse(base: Base, config: RunConfig, train: Split, dev: Split, device: str) -> Rehearsal:
@@ -75,16 +78,29 @@ def rehearse(base: Base, config: RunConfig, train: Split, dev: Split, device: st
             stack.enter_context(recomputed_blocks(base, settings.activation_checkpointing))
             accelerator = make_accelerator(device, choose_precision(device, config.precision))
             ranks = Ranks(0, 1, device)
-            faster = choose(
+            prefix = None
+            if settings.cached_prefix:
+                prefix = try_prefix(
+                    base,
+                    trained.adapter,
+                    config,
+                    train,
+                    dev,
+                    largest_dev=largest_dev,
+                    autocast=accelerator.autocast,
+                )
+            cached = None if prefix is None else prefix.cached
+            engine = choose(
                 base,
                 trained,
                 config,
                 train,
                 course,
-                cached=None,
+                cached=cached,
                 ranks=ranks,
                 autocast=accelerator.autocast,
                 may_round=False,
+                note=lambda message: None,
             )
             loop = Loop(
                 base=base,
@@ -95,15 +111,19 @@ def rehearse(base: Base, config: RunConfig, train: Split, dev: Split, device: st
                 course=course,
                 schedule=schedule,
                 accelerator=accelerator,
-                engine=faster.engine,
+                engine=engine,
                 ranks=ranks,
                 meter=meter,
                 emit=lambda event: None,
                 save=lambda standing, state, optimizer: serialised(
                     standing, state, optimizer
                 ).clear(),
+                cached=cached,
             )
-            read, numbers, audio_s = _read(loop, course, tried, train)
+            if prefix is None:
+                read, numbers, audio_s = _read(loop, course, tried, train)
+            else:
+                read, numbers, audio_s = prefix.seconds, prefix.numbers, prefix.audio_s
             seconds = loop.rehearse(tried)
             peak = meter.peak_memory_bytes()
     finally:
@@ -119,6 +139,7 @@ def rehearse(base: Base, config: RunConfig, train: Split, dev: Split, device: st
         read_s=read / audio_s,
         features_bytes=4 * numbers / audio_s,
         read_audio_s=audio_s + sum(dev.durations[i] for i in largest_dev),
+        cache_bytes=0 if prefix is None else prefix.num_bytes,
     )
 
 
