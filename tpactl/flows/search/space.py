@@ -19,7 +19,6 @@ from tpactl.train.settings import read, read_yaml, unknown, valid_keys
 _SAME_IN_ALL = {
     "device",
     "precision",
-    "fast",
     "training.seed",
     "training.max_minutes",
     "training.evaluations",
