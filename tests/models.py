@@ -12,9 +12,16 @@ from tpactl.bases.quiet import quiet
 quiet()
 
 LETTERS = " 'abcdefghijklmnopqrstuvwxyz"
-FAMILIES = ("parakeet", "lasr", "wav2vec2-bert", "wav2vec2-conformer")
+TRANSDUCERS = ("parakeet-rnnt", "parakeet-tdt")
+CTC_FAMILIES = ("parakeet", "lasr", "wav2vec2-bert", "wav2vec2-conformer")
+FAMILIES = (*CTC_FAMILIES, *TRANSDUCERS)
+DURATIONS = (0, 1, 2, 3, 4)
+"""Of the TDT."""
 D_MODEL = 16
 NUM_BLOCKS = 3
+
+_SIZES = {"encoder_projector": 0.5, "decoder": 0.5, "joint": 0.5}
+"""Of random numbers in a transducer's networks; small ones would hear one label for ever."""
 
 
 def tiny_base(folder: Path, family: str = "parakeet", seed: int = 0) -> Path:
@@ -23,8 +30,8 @@ def tiny_base(folder: Path, family: str = "parakeet", seed: int = 0) -> Path:
     model = _MODELS[family]()
     # Random numbers everywhere, so that no test passes because a bias or a running mean is zero.
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
+        for name, parameter in model.named_parameters():
+            parameter.add_(torch.randn_like(parameter) * _SIZES.get(name.split(".")[0], 0.05))
         for name, buffer in model.named_buffers():
             if name.endswith("running_mean"):
                 buffer.normal_(std=0.1)
@@ -37,10 +44,10 @@ def tiny_base(folder: Path, family: str = "parakeet", seed: int = 0) -> Path:
     return folder
 
 
-def _parakeet():
-    from transformers import ParakeetCTCConfig, ParakeetEncoderConfig, ParakeetForCTC
+def _parakeet_encoder():
+    from transformers import ParakeetEncoderConfig
 
-    encoder = ParakeetEncoderConfig(
+    return ParakeetEncoderConfig(
         hidden_size=D_MODEL,
         num_hidden_layers=NUM_BLOCKS,
         num_attention_heads=2,
@@ -50,10 +57,41 @@ def _parakeet():
         subsampling_conv_channels=8,
         num_mel_bins=80,
     )
+
+
+def _parakeet():
+    from transformers import ParakeetCTCConfig, ParakeetForCTC
+
     size = len(LETTERS) + 1
     return ParakeetForCTC(
-        ParakeetCTCConfig(encoder_config=encoder, vocab_size=size, pad_token_id=size - 1)
+        ParakeetCTCConfig(
+            encoder_config=_parakeet_encoder(), vocab_size=size, pad_token_id=size - 1
+        )
     )
+
+
+def _parakeet_rnnt():
+    from transformers import ParakeetForRNNT, ParakeetRNNTConfig
+
+    return ParakeetForRNNT(ParakeetRNNTConfig(**_transducer()))
+
+
+def _parakeet_tdt():
+    from transformers import ParakeetForTDT, ParakeetTDTConfig
+
+    return ParakeetForTDT(ParakeetTDTConfig(durations=list(DURATIONS), **_transducer()))
+
+
+def _transducer():
+    return {
+        "encoder_config": _parakeet_encoder(),
+        "vocab_size": len(LETTERS) + 2,
+        "decoder_hidden_size": 12,
+        "num_decoder_layers": 2,
+        "max_symbols_per_step": 3,
+        "pad_token_id": len(LETTERS),
+        "blank_token_id": len(LETTERS) + 1,
+    }
 
 
 def _lasr():
@@ -114,6 +152,8 @@ def _wav2vec2_conformer():
 
 _MODELS = {
     "parakeet": _parakeet,
+    "parakeet-rnnt": _parakeet_rnnt,
+    "parakeet-tdt": _parakeet_tdt,
     "lasr": _lasr,
     "wav2vec2-bert": _wav2vec2_bert,
     "wav2vec2-conformer": _wav2vec2_conformer,
@@ -136,11 +176,14 @@ def _write_tokenizer(folder: Path, family: str) -> None:
     from transformers import ParakeetTokenizer
 
     vocabulary = {letter: index for index, letter in enumerate(LETTERS)}
-    vocabulary["<blank>"] = len(LETTERS)
+    if family in TRANSDUCERS:
+        vocabulary["<pad>"] = len(LETTERS)
+    vocabulary["<blank>"] = len(vocabulary)
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<blank>"))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     backend.decoder = decoders.Fuse()
-    ParakeetTokenizer(tokenizer_object=backend, pad_token="<blank>").save_pretrained(folder)
+    pad = "<pad>" if family in TRANSDUCERS else "<blank>"
+    ParakeetTokenizer(tokenizer_object=backend, pad_token=pad).save_pretrained(folder)
 
 
 def _write_feature_extractor(folder: Path, family: str) -> None:
@@ -148,6 +191,8 @@ def _write_feature_extractor(folder: Path, family: str) -> None:
 
     extractor = {
         "parakeet": lambda: transformers.ParakeetFeatureExtractor(),
+        "parakeet-rnnt": lambda: transformers.ParakeetFeatureExtractor(),
+        "parakeet-tdt": lambda: transformers.ParakeetFeatureExtractor(),
         "lasr": lambda: transformers.LasrFeatureExtractor(),
         "wav2vec2-bert": lambda: transformers.SeamlessM4TFeatureExtractor(),
         "wav2vec2-conformer": lambda: transformers.Wav2Vec2FeatureExtractor(

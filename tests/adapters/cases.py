@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
+from tpactl.bases.decoder import decoder_of
 from tpactl.formats.adapter import BitFitSettings, IA3Settings, LoRASettings, TPASettings
+from tpactl.train import loss
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,21 @@ def disturb(adapter, seed=0):
 
 def logits(base, features):
     with torch.inference_mode():
-        return base.logits(features)[0].clone()
+        return base.decoder.probe(base.logits(features)[0]).clone()
+
+
+@torch.inference_mode()
+def model_logits(model, features):
+    """The logits of a model by itself, without tpactl's hooks."""
+    mask = torch.arange(features.inputs.shape[1])[None] < features.lengths[:, None]
+    decoder = decoder_of(model)
+    return decoder.probe(decoder.frames(features.inputs, mask))
 
 
 def loss_of(base, features):
     out, lengths = base.logits(features)
-    return torch.nn.functional.ctc_loss(
-        out.float().log_softmax(-1).transpose(0, 1), torch.tensor([[3, 4, 5]] * len(lengths)),
-        lengths, torch.tensor([3] * len(lengths)), blank=base.blank_id,
-    )  # fmt: skip
+    num_labels = torch.tensor([3] * len(lengths))
+    return loss.loss_of(base)(out, lengths, torch.tensor([3, 4, 5] * len(lengths)), num_labels, 3)
 
 
 def steps(base, features, adapter, optimiser, count, seed):

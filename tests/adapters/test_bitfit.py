@@ -16,7 +16,9 @@ def test_every_bias_of_the_base_is_trained_and_nothing_else(base):
     biases = {name for name, _ in base.model.named_parameters() if "bias" in name.split(".")[-1]}
     # Wav2Vec2-Conformer owns a convolution that relative positions leave unused.
     unused = {"wav2vec2_conformer.encoder.pos_conv_embed.conv.bias"}
-    assert trained == biases - unused
+    # torch computes a recurrent layer from a list of its own, where nothing can be exchanged.
+    recurrent = {name for name in biases if name.startswith("decoder.lstm.")}
+    assert trained == biases - unused - recurrent
     assert len(trained) > 3
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from adapters.cases import disturb, logits, tpa
+from adapters.cases import disturb, logits, loss_of, tpa
+from models import TRANSDUCERS
 
 from tpactl.adapters import store
 from tpactl.adapters.attach import activate, attach
+from tpactl.bases.load import load_base
 from tpactl.errors import UsageError
 from tpactl.formats.adapter import BitFitSettings
 
@@ -44,6 +47,33 @@ def test_a_named_module_is_heard_through_its_own_tensors_alone(parakeet, feature
     with torch.no_grad():
         dict(adapter.named_tensors())[f"{path}.bias"].add_(1.0)
     assert not torch.equal(logits(parakeet, features), before)
+
+
+@pytest.mark.parametrize("family", TRANSDUCERS)
+@pytest.mark.parametrize(
+    "decoder",
+    [["decoder", "head"], ["joint"], ["encoder_projector"], ["decoder.embedding", "decoder.lstm"]],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_networks_of_a_transducer_are_trained_whole(folders, family, decoder, dtype, tmp_path):
+    base = load_base(str(folders[family]), dtype=dtype)
+    features = base.features([np.random.default_rng(1).normal(0, 0.1, 8_000).astype(np.float32)])
+    before = logits(base, features)
+    adapter = attach(base, "tpa", tpa(), decoder=decoder)
+    if dtype == torch.float32:
+        torch.testing.assert_close(logits(base, features), before, atol=1e-6, rtol=0)
+    adapter.train()
+    loss_of(base, features).backward()
+    assert all(p.grad is not None and p.grad.any() for p in adapter.decoder.parameters())
+    disturb(adapter)
+    heard = logits(base, features)
+    assert not torch.equal(heard, before)
+    store.save(adapter, tmp_path)
+    activate(base, None)
+    assert torch.equal(logits(base, features), before)
+    activate(base, store.load(base, tmp_path))
+    assert torch.equal(logits(base, features), heard)
 
 
 def test_its_batch_norm_never_leaves_eval(parakeet, features):

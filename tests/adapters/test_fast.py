@@ -89,5 +89,6 @@ def test_it_does_not_apply_where_it_would_compute_something_else(base, tmp_path)
     norm = f"{base.blocks[2].path}.norm_out"
     assert not applies(base, attach(base, "tpa", TPASettings(), decoder=["head", norm]))
     assert applies(base, attach(base, "tpa", TPASettings(), decoder="none"))
-    lasr = load_base(str(tiny_base(tmp_path / "lasr", "lasr")))
-    assert not applies(lasr, attach(lasr, "tpa", TPASettings()))
+    for family in ("lasr", "parakeet-rnnt", "parakeet-tdt"):
+        other = load_base(str(tiny_base(tmp_path / family, family)))
+        assert not applies(other, attach(other, "tpa", TPASettings()))

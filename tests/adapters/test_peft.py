@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from adapters.cases import disturb, logits
+from adapters.cases import disturb, logits, model_logits
 
 from tpactl.adapters.attach import attach
 from tpactl.adapters.settings import check
@@ -42,10 +42,7 @@ def test_it_computes_what_peft_computes_with_the_same_tensors(base, features, me
     }
     result = set_peft_model_state_dict(model, tensors)
     assert result.unexpected_keys == []
-    mask = torch.arange(features.inputs.shape[1])[None] < features.lengths[:, None]
-    with torch.inference_mode():
-        out = model.eval()(features.inputs, attention_mask=mask).logits
-    assert torch.equal(out, logits(base, features))
+    assert torch.equal(model_logits(model.eval(), features), logits(base, features))
 
 
 def test_without_peft_the_methods_say_what_to_install(parakeet, monkeypatch):

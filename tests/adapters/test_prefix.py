@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models import NUM_BLOCKS, tiny_base
+from tests.models import NUM_BLOCKS, TRANSDUCERS, tiny_base
 from tpactl.adapters.attach import attach
 from tpactl.adapters.prefix import Hidden, NoPrefixError, Prefix, lowest_block
 from tpactl.bases.load import load_base
@@ -22,7 +22,7 @@ def trained_on(base, blocks):
 
 
 @pytest.mark.parametrize("blocks", [[0, 2], [1], [NUM_BLOCKS - 1]])
-@pytest.mark.parametrize("family", ["parakeet", "lasr"])
+@pytest.mark.parametrize("family", ["parakeet", "lasr", *TRANSDUCERS])
 def test_the_upper_half_on_what_was_kept_is_the_whole_model(family, blocks, tmp_path):
     base = load_base(str(tiny_base(tmp_path / "base", family)))
     adapter = trained_on(base, blocks)
@@ -38,7 +38,7 @@ def test_the_upper_half_on_what_was_kept_is_the_whole_model(family, blocks, tmp_
     assert short_lengths.tolist() == lengths.tolist()
     for one, other, length in zip(whole, short, lengths, strict=True):
         torch.testing.assert_close(one[:length], other[:length], atol=2e-5, rtol=1e-4)
-    short.sum().backward()
+    base.decoder.probe(short).sum().backward()
     assert all(p.grad is not None for p in adapter.parameters())
     again, _ = base.logits(base.features(waves))
     assert torch.equal(again, whole), "the modules that stood aside compute again"
@@ -52,6 +52,13 @@ def test_the_lower_half_computes_no_block_of_the_upper(tmp_path):
         block.module.register_forward_pre_hook(lambda *_, index=index: called.append(index))
     prefix.compute(base.features([np.zeros(16_000, np.float32)]))
     assert called == [0]
+
+
+@pytest.mark.parametrize("decoder", [["joint"], ["decoder", "encoder_projector"]])
+def test_a_transducers_networks_are_above_all_blocks(decoder, tmp_path):
+    base = load_base(str(tiny_base(tmp_path / "base", "parakeet-tdt")))
+    adapter = attach(base, "head", decoder=decoder)
+    assert lowest_block(adapter) == Prefix(base, adapter).num_blocks == NUM_BLOCKS
 
 
 def test_where_nothing_stays_the_same_is_said(tmp_path):

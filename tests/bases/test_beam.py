@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.bases.arpa import write_arpa
-from tests.models import FAMILIES, LETTERS, tiny_base
+from tests.models import CTC_FAMILIES, LETTERS, TRANSDUCERS, tiny_base
 from tpactl.audio.decode import decode
 from tpactl.bases.beam import BeamDecoder
 from tpactl.bases.language_model import read_language_model
@@ -59,7 +59,7 @@ def search(base, logits, **settings) -> str:
     return beam.decode(logits, torch.tensor([logits.shape[1]]))[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", CTC_FAMILIES)
 def test_where_the_audio_leaves_no_doubt_it_writes_what_greedy_decoding_writes(family, tmp_path):
     base = load_base(str(tiny_base(tmp_path / "base", family)))
     beam = BeamDecoder(BeamSettings()).on(base)
@@ -297,3 +297,10 @@ class _Bigrams:
             total += bonus * (word != "</s>")
             before = known
         return total
+
+
+@pytest.mark.parametrize("family", TRANSDUCERS)
+def test_a_transducer_is_refused(family, tmp_path):
+    base = load_base(str(tiny_base(tmp_path / "base", family)))
+    with pytest.raises(BaseError, match=r"is a transducer .* reads the logits of CTC"):
+        BeamDecoder(BeamSettings()).on(base)

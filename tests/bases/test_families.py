@@ -74,8 +74,7 @@ def test_text_is_brought_into_the_alphabet_and_back(base):
     assert base.prepare_text("Don’t  STOP, now!") == "don't stop now"
     assert base.unknown_characters("room 42, é") == {"4", "2", "é"}
     labels = base.encode("will  Stop")
-    path = [label for token in labels for label in (token, token, base.blank_id)]
-    assert base.decode_path(path) == "will stop"
+    assert base.write(labels) == "will stop"
 
 
 def test_a_model_without_such_blocks_is_named_with_what_was_looked_for(tmp_path):

@@ -12,7 +12,7 @@ from tests.train.conftest import quick
 from tpactl.errors import InputError, MachineError
 from tpactl.formats import checkpoint
 from tpactl.formats.run import Run
-from tpactl.train import loop
+from tpactl.train import loss as losses
 from tpactl.train.train import train
 
 SHORT = ("training.max_epochs=8", "training.evaluations=8")
@@ -118,8 +118,8 @@ def test_memory_that_runs_out_proposes_parts_that_fit(taught, accent, tmp_path, 
             torch.empty(2**60)  # the allocator's own refusal
         return loss(*arguments)
 
-    loss = loop.ctc_loss
-    monkeypatch.setattr(loop, "ctc_loss", greedy)
+    loss = losses.ctc_loss
+    monkeypatch.setattr(losses, "ctc_loss", greedy)
     with pytest.raises(MachineError) as caught:
         train(accent, config, tmp_path / "run")
     assert caught.value.problem.startswith("cpu ran out of memory in a pass of ")
@@ -140,8 +140,8 @@ def test_a_loss_that_explodes_before_anything_was_won(
         calls += 1
         return loss(*arguments) * (factor if calls > 5 else 1.0)
 
-    loss = loop.ctc_loss
-    monkeypatch.setattr(loop, "ctc_loss", poisoned)
+    loss = losses.ctc_loss
+    monkeypatch.setattr(losses, "ctc_loss", poisoned)
     still = ("training.learning_rate=1e-12", "training.head_learning_rate=1e-12")
     with pytest.raises(InputError) as caught:
         train(accent, quick(taught, *SHORT, *still), tmp_path / "run")
@@ -149,7 +149,7 @@ def test_a_loss_that_explodes_before_anything_was_won(
     assert said in caught.value.problem
     assert caught.value.fix == "train again with --set training.learning_rate=2.5e-13 --force"
     assert saved(tmp_path) == ["step-00000002", "step-00000004"]
-    monkeypatch.setattr(loop, "ctc_loss", loss)
+    monkeypatch.setattr(losses, "ctc_loss", loss)
     train(accent, quick(taught, *SHORT), tmp_path / "run", force=True)
     assert Run(tmp_path / "run").record.stopped_by == "epochs"
 

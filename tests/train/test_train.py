@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.models import tiny_base
+from tests.models import FAMILIES, tiny_base
 from tests.train.conftest import quick
 from tests.train.tones import department, relabel
 from tpactl.adapters import store
@@ -248,7 +248,7 @@ def test_a_loss_that_explodes_says_which_rate_to_try(tmp_path, accent):
 
 
 def test_a_loss_that_explodes_late_keeps_the_best_step(taught, accent, tmp_path, monkeypatch):
-    from tpactl.train import loop
+    from tpactl.train import loss as losses
 
     calls = 0
 
@@ -257,8 +257,8 @@ def test_a_loss_that_explodes_late_keeps_the_best_step(taught, accent, tmp_path,
         calls += 1
         return loss(*arguments) * (float("nan") if calls > 60 else 1.0)
 
-    loss = loop.ctc_loss
-    monkeypatch.setattr(loop, "ctc_loss", poisoned)
+    loss = losses.ctc_loss
+    monkeypatch.setattr(losses, "ctc_loss", poisoned)
     record = train(accent, quick(taught), tmp_path / "run")
     assert record.stopped_by == "diverged"
     assert 0 < record.best_step <= 60
@@ -289,10 +289,11 @@ def test_a_block_the_base_lacks_is_a_usage_error_and_leaves_nothing(taught, acce
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("family", ["wav2vec2-bert", "wav2vec2-conformer", "lasr"])
-def test_every_family_trains(family, accent, tmp_path):
+@pytest.mark.parametrize("method", ["tpa", "full"])
+@pytest.mark.parametrize("family", FAMILIES[1:])
+def test_every_family_trains(family, method, accent, tmp_path):
     base = tiny_base(tmp_path / "base", family)
-    config = quick(base, "training.max_steps=2", "training.spec_augment=true")
+    config = quick(base, f"method={method}", "training.max_steps=2", "training.spec_augment=true")
     record = train(accent, config, tmp_path / "run")
     assert record.cost.steps == 2
     assert all(e["loss"] > 0 for e in events_of(tmp_path / "run") if e["kind"] == "step")

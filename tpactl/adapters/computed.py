@@ -12,9 +12,9 @@ from tpactl.bases.base import MIN_SAMPLES, Base
 
 
 def computed(base: Base, modules: Mapping[str, nn.Module]) -> set[str]:
-    """Return the keys of those ``modules`` of ``base`` that it calls to compute logits.
+    """Return the keys of those ``modules`` of ``base`` that it calls to hear something.
 
-    Found by computing those of a quarter of a second of silence.
+    Found by letting it hear a quarter of a second of silence.
     """
     called: set[str] = set()
 
@@ -24,7 +24,7 @@ def computed(base: Base, modules: Mapping[str, nn.Module]) -> set[str]:
     handles = [module.register_forward_pre_hook(calls(p)) for p, module in modules.items()]
     try:
         with torch.inference_mode():
-            base.logits(base.features([np.zeros(MIN_SAMPLES, np.float32)]))
+            base.decode(*base.logits(base.features([np.zeros(MIN_SAMPLES, np.float32)])))
     finally:
         for handle in handles:
             handle.remove()

@@ -1,4 +1,8 @@
-"""What of the decoder is trained: nothing, the CTC head, or modules named by their exact paths."""
+"""What of the decoder is trained: nothing, the head, or modules named by their exact paths.
+
+The head is what gives the logits: a CTC base's only layer, or the output layer of a transducer's
+joint network.
+"""
 
 from __future__ import annotations
 
@@ -49,19 +53,14 @@ class OwnModule(Part):
         model.set_submodule(self.path, copy.deepcopy(self.own).to(dtype))
 
     def _compute(self, *args: Any, **kwargs: Any) -> Any:
-        given = [a for a in (*args, *kwargs.values()) if _is_float(a)]
-        if not given or torch.is_autocast_enabled(given[0].device.type):
+        theirs = next(self._module[0].parameters())
+        if torch.is_autocast_enabled(theirs.device.type):
             return self.own(*args, **kwargs)
         out = self.own(
-            *(a.float() if _is_float(a) else a for a in args),
-            **{key: a.float() if _is_float(a) else a for key, a in kwargs.items()},
+            *_floats_as(torch.float32, args),
+            **{key: _floats_as(torch.float32, value) for key, value in kwargs.items()},
         )
-        if self._returns_float:
-            return out
-        dtype = given[0].dtype
-        if isinstance(out, tuple):
-            return tuple(o.to(dtype) if _is_float(o) else o for o in out)
-        return out.to(dtype) if _is_float(out) else out
+        return out if self._returns_float else _floats_as(theirs.dtype, out)
 
 
 def own_modules(base: Base, decoder: list[str] | str) -> list[OwnModule]:
@@ -110,5 +109,9 @@ def _fault(path: str, paths: list[str], modules: dict[str, nn.Module]) -> str | 
     return f"decoder: {path} lies in {outer[0]}" if outer else None
 
 
-def _is_float(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
+def _floats_as(dtype: torch.dtype, value: Any) -> Any:
+    """Return ``value`` with its floating-point tensors in ``dtype``, those in tuples too."""
+    if isinstance(value, tuple):
+        return tuple(_floats_as(dtype, item) for item in value)
+    is_float = isinstance(value, Tensor) and value.is_floating_point()
+    return value.to(dtype) if is_float else value

@@ -37,6 +37,8 @@ def applies(base: Base, adapter: Adapter) -> bool:
     return (
         fused
         and base.family.name == "parakeet"
+        # The head of a transducer reads more than frames.
+        and base.decoder.name == "ctc"
         and getattr(config, "hidden_act", None) == "silu"
         and all(block.path.startswith("encoder.layers.") for block in base.blocks)
     )

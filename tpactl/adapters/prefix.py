@@ -89,7 +89,7 @@ class Prefix:
         raise AssertionError("the model ended without its first block")
 
     def logits(self, hidden: Hidden) -> tuple[Tensor, Tensor]:
-        """Return (batch, frames, vocabulary) logits and their (batch,) lengths, on the CPU.
+        """Return what ``Base.logits`` does, with what is kept in the place of the features.
 
         Args:
             hidden: of ``compute``; what padded frames hold reaches nothing.
@@ -118,9 +118,9 @@ class Prefix:
 
 
 def lowest_block(adapter: Adapter) -> int:
-    """Return the number of blocks below everything that ``adapter`` changes but the head.
+    """Return the number of blocks below everything that ``adapter`` changes but the decoder.
 
-    A part of it that stands in no block and is not the head counts as below all of them.
+    A part of it that stands neither in a block nor above all of them counts as below them.
     """
     paths = [str(part.path) for part in (*adapter.parts, *adapter.decoder)]
     found = (_block_of(path, adapter.base) for path in paths)
@@ -128,8 +128,8 @@ def lowest_block(adapter: Adapter) -> int:
 
 
 def _block_of(path: str, base: Base) -> int | None:
-    """Return the block that ``path`` lies in; their number for the head, ``None`` for the rest."""
-    if path == base.head_path:
+    """Return the block of ``path``, their number above all of them, ``None`` for the rest."""
+    if base.decoder.is_above_blocks(path):
         return len(base.blocks)
     inside = (n for n, b in enumerate(base.blocks) if f"{path}.".startswith(f"{b.path}."))
     return next(inside, None)

@@ -86,15 +86,16 @@ class Together:
 
     @torch.inference_mode()
     def logits(self, features: Features, rows: Sequence[Adapter | None]) -> tuple[Tensor, Tensor]:
-        """Return (batch, frames, vocabulary) logits, float32, and (batch,) lengths on the CPU.
+        """Return (batch, frames, outputs) logits, float32, and (batch,) lengths on the CPU.
 
-        Arguments as of ``recognise``.
+        Those of a transducer are after three fixed labels. Arguments as of ``recognise``.
         """
         self._check(features, rows)
         whole: Tensor | None = None
         for places in self.passes(rows):
             with self.acting([rows[place] for place in places]):
-                logits, _ = self.base.logits(_part(features, places))
+                frames, _ = self.base.logits(_part(features, places))
+                logits = self.base.decoder.probe(frames)
             if whole is None:
                 whole = logits.new_zeros((len(rows), *logits.shape[1:]), dtype=torch.float32)
             whole[places] = logits.float()

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from tpactl.bases.alphabet import Alphabet
 from tpactl.bases.blocks import Block, Family
-from tpactl.bases.decoding import collapse, greedy_path
+from tpactl.bases.decoder import decoder_of
+from tpactl.bases.decoding import collapse
 from tpactl.bases.identity import fingerprint
 from tpactl.formats.identity import BaseIdentity
 
@@ -61,6 +62,8 @@ class Base:
         self.feature_extractor = feature_extractor
         self.family = family
         self.blocks = blocks
+        self.decoder = decoder_of(model)
+        """What makes labels of frames: CTC, or a transducer's networks."""
         self.alphabet = Alphabet(self._round_trip)
         self.active_adapter: Any = None
         """The adapter whose hooks are in place; set by ``tpactl.adapters`` alone."""
@@ -72,22 +75,22 @@ class Base:
 
     @property
     def head_path(self) -> str:
-        """Module path of the CTC head."""
-        return "ctc_head" if hasattr(self.model, "ctc_head") else "lm_head"
+        """Module path of the head: the CTC head, or the output layer of a transducer's joint."""
+        return self.decoder.head_path
 
     @property
     def head(self) -> nn.Module:
-        """The CTC head."""
+        """The module at ``head_path``."""
         return self.model.get_submodule(self.head_path)
 
     @property
     def blank_id(self) -> int:
-        """The CTC blank's token id (transformers stores it as the padding token)."""
-        return int(self.model.config.pad_token_id)  # type: ignore[union-attr, arg-type]
+        """The blank's token id."""
+        return self.decoder.blank_id
 
     @property
     def vocab_size(self) -> int:
-        """Number of logits a frame."""
+        """Number of labels, the blank included."""
         return int(self.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
 
     @property
@@ -146,6 +149,9 @@ class Base:
     def logits(self, features: Features) -> tuple[Tensor, Tensor]:
         """Return (batch, frames, vocabulary) logits and their (batch,) valid lengths.
 
+        Of a transducer it is (batch, frames, joint width), the part of its logits that the audio
+        gives: only with the labels before do they become logits, as ``decode`` has them.
+
         Runs on the model's device with whatever adapter is active and gradients as the caller set
         them. The lengths are returned on the CPU.
         """
@@ -154,15 +160,14 @@ class Base:
         return self.forward(inputs, lengths), self.output_lengths(features.lengths)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        """Return (batch, frames, vocabulary) logits; nothing in here waits for the device.
+        """Return the frames of ``logits``; nothing in here waits for the device.
 
         Args:
             inputs: of ``Features``, on the model's device and in its dtype.
             lengths: of ``Features``, on the model's device.
         """
         mask = torch.arange(inputs.shape[1], device=inputs.device)[None] < lengths[:, None]
-        logits: Tensor = self.model(inputs, attention_mask=mask).logits
-        return logits
+        return self.decoder.frames(inputs, mask)
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Return the logit frames of inputs with ``lengths`` valid frames or samples; (batch,)."""
@@ -170,7 +175,7 @@ class Base:
         return self.family.output_lengths(inner, lengths)
 
     def prepare_text(self, text: str) -> str:
-        """Return ``text`` in the base's own alphabet, as CTC labels need it."""
+        """Return ``text`` in the base's own alphabet, as labels need it."""
         return self.alphabet.prepare(text)
 
     def unknown_characters(self, text: str) -> set[str]:
@@ -178,18 +183,22 @@ class Base:
         return self.alphabet.unknown(text)
 
     def encode(self, text: str) -> list[int]:
-        """Return the CTC labels of ``text``, which is first brought into the base's alphabet."""
+        """Return the labels of ``text``, which is first brought into the base's alphabet."""
         return list(self.tokenizer(self.prepare_text(text), add_special_tokens=False).input_ids)
 
     def decode(self, logits: Tensor, lengths: Tensor) -> list[str]:
-        """Return the greedy transcripts of ``logits``; arguments as ``greedy_path``."""
-        return [self.decode_path(path) for path in greedy_path(logits, lengths)]
+        """Return the greedy transcripts of what ``logits`` returned.
+
+        Of a transducer, with whatever adapter is active: it must be the one that gave ``logits``.
+        """
+        return [self.write(labels) for labels in self.decoder.labels(logits, lengths)]
 
     def decode_path(self, path: list[int]) -> str:
         """Return the text of one CTC path."""
-        return self._write(collapse(path, self.blank_id))
+        return self.write(collapse(path, self.blank_id))
 
-    def _write(self, labels: list[int]) -> str:
+    def write(self, labels: list[int]) -> str:
+        """Return the text of ``labels``, among which no blank is left."""
         # Repeats are merged already; merging again would take the double letters.
         text = self.tokenizer.decode(labels, skip_special_tokens=True, group_tokens=False)
         return " ".join(text.split())
@@ -201,4 +210,4 @@ class Base:
         unknown = getattr(self.tokenizer, "unk_token_id", None)
         if not ids or unknown in ids or self.blank_id in ids:
             return ""
-        return self._write(list(ids))
+        return self.write(list(ids))

@@ -59,10 +59,17 @@ class BeamDecoder:
         """Return the search over what ``base`` writes; models of one alphabet share one.
 
         Raises:
-            BaseError: its tokens are neither characters nor SentencePiece's pieces.
+            BaseError: it is no CTC base, or its tokens are neither characters nor SentencePiece's
+                pieces.
             InputError: KenLM refuses the language model, or the base cannot write its words, or
                 none of the terms.
         """
+        if base.decoder.name != "ctc":
+            raise BaseError(
+                f"base {base.ref!r} is a transducer ({base.decoder.name}): beam search reads the "
+                "logits of CTC",
+                "decode greedily, or choose a CTC base",
+            )
         labels, silent = _labels(base)
         _check_spelling(base, self._library.build_ctcdecoder(list(labels)))
         terms, unwritable = _spelt(base, self._terms)

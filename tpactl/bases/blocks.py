@@ -149,7 +149,8 @@ def find_blocks(model: nn.Module, families: tuple[Family, ...]) -> tuple[Family,
     raise BaseError(
         f"{type(model).__name__} has no Conformer blocks with two feed-forward modules; "
         f"looked for: {looked_for}",
-        "choose a Conformer CTC base: Parakeet, LASR, Wav2Vec2-BERT or Wav2Vec2-Conformer",
+        "choose a Conformer base: Parakeet (CTC, RNN-T, TDT), LASR, Wav2Vec2-BERT or "
+        "Wav2Vec2-Conformer",
     )
 
 

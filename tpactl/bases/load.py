@@ -91,7 +91,8 @@ def load_base(ref: str, *, device: str = "cpu", dtype: torch.dtype = torch.float
         dtype: of the weights in memory, whatever they are on disk.
 
     Raises:
-        BaseError: not a CTC model with Conformer blocks, or weights missing from its files.
+        BaseError: neither a CTC model nor a transducer, or one without Conformer blocks, or weights
+            missing from its files.
         MachineError: the device's memory does not hold it.
     """
     from tpactl.bases.quiet import quiet
@@ -121,22 +122,32 @@ def load_base(ref: str, *, device: str = "cpu", dtype: torch.dtype = torch.float
 
 
 def _load_model(ref: str, path: Path, dtype: torch.dtype) -> nn.Module:
-    from transformers import AutoConfig, AutoModelForCTC
+    from transformers import AutoConfig
 
     check_files(path)
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True)
-        model, info = AutoModelForCTC.from_pretrained(
+        model, info = _model_class(config).from_pretrained(
             path, config=config, dtype=dtype, local_files_only=True, output_loading_info=True
         )
     except (ValueError, OSError, RuntimeError, KeyError, AttributeError, TypeError) as error:
         families = ", ".join(family.name for family in FAMILIES)
         raise BaseError(
-            f"base {ref!r} cannot be loaded as a CTC model: {reason_of(error)}",
-            f"give a Conformer CTC model of one of these families: {families}",
+            f"base {ref!r} cannot be loaded as a CTC model or a transducer: {reason_of(error)}",
+            f"give a Conformer CTC model of one of these families: {families}; or a Parakeet "
+            "transducer (RNN-T or TDT)",
         ) from error
     _refuse_incomplete(ref, info)
     return model
+
+
+def _model_class(config: Any) -> Any:
+    """Return the class that reads a model of this configuration; CTC where none is known."""
+    from transformers import AutoModelForCTC, ParakeetForRNNT, ParakeetForTDT
+
+    # By their names: other transducers of transformers have other networks and streaming encoders.
+    transducers = {"parakeet_rnnt": ParakeetForRNNT, "parakeet_tdt": ParakeetForTDT}
+    return transducers.get(config.model_type, AutoModelForCTC)
 
 
 def _refuse_incomplete(ref: str, info: dict[str, Any]) -> None:
@@ -154,7 +165,7 @@ def _refuse_incomplete(ref: str, info: dict[str, Any]) -> None:
     if details:
         raise BaseError(
             f"base {ref!r}: weights and model class do not belong together",
-            "give a model with a trained CTC head, saved by its own class",
+            "give a model with a trained head, saved by its own class",
             details,
         )
 

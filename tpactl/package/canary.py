@@ -40,7 +40,8 @@ class Canary:
 
     Attributes:
         waveform: (num_samples,) int16 at 16 kHz.
-        logits: (frames, vocabulary) float32, of base and adapter together.
+        logits: (frames, outputs) float32, of base and adapter together; those of a transducer
+            after three fixed labels.
     """
 
     waveform: np.ndarray
@@ -201,7 +202,7 @@ def _sounding(base: Base, adapter_folder: Path) -> Iterator[None]:
 
 
 def _logits(base: Base, wave: np.ndarray) -> np.ndarray:
-    """Return the valid (frames, vocabulary) logits of one int16 waveform."""
+    """Return the valid (frames, outputs) logits of one int16 waveform."""
     import torch
 
     threads = torch.get_num_threads()
@@ -210,7 +211,8 @@ def _logits(base: Base, wave: np.ndarray) -> np.ndarray:
     try:
         with torch.inference_mode():
             samples = wave.astype(np.float32) / 32_768
-            logits, lengths = base.logits(base.features([samples]))
+            frames, lengths = base.logits(base.features([samples]))
+            logits = base.decoder.probe(frames)
         return logits[0, : int(lengths[0])].float().cpu().numpy()
     finally:
         torch.set_num_threads(threads)

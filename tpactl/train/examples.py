@@ -50,7 +50,7 @@ class LeftOut:
     empty: list[str] = field(default_factory=list)
     """Nothing of the transcript is in the base's alphabet."""
     too_short: list[str] = field(default_factory=list)
-    """Fewer logit frames than CTC needs for the labels."""
+    """Fewer frames than the base needs for the labels."""
     not_finite: list[str] = field(default_factory=list)
     """The features hold NaN, as those of digital silence may."""
 
@@ -283,6 +283,4 @@ def _unusable(base: Base, features: Tensor, labels: Tensor, left_out: LeftOut) -
     if not bool(features.isfinite().all()):
         return left_out.not_finite
     frames = int(base.output_lengths(torch.tensor([len(features)]))[0])
-    # CTC needs a blank between two equal labels (Graves et al. 2006).
-    repeats = int((labels[1:] == labels[:-1]).sum())
-    return left_out.too_short if frames < len(labels) + repeats else None
+    return left_out.too_short if frames < base.decoder.fewest_frames(labels) else None

@@ -21,10 +21,10 @@ from tpactl.train.augment import spec_augment
 from tpactl.train.batches import Batch, Course, shares
 from tpactl.train.checkpoint import Best, Saved, Standing, restore_generators, restore_optimizer
 from tpactl.train.cost import Meter
-from tpactl.train.ctc import ctc_loss
 from tpactl.train.dev import Score, measure, measuring_batch_s
 from tpactl.train.engine import Engine
 from tpactl.train.examples import Split
+from tpactl.train.loss import loss_of
 from tpactl.train.memory import MemoryUse, is_out_of_memory, what_it_said
 from tpactl.train.optimizer import adamw
 from tpactl.train.prefix_cache import CachedPrefix
@@ -107,6 +107,7 @@ class Loop:
         self._seconds = self.meter.seconds
         self._saved_at = self._seconds
         self._exploded = ""
+        self._loss_of_frames = loss_of(self.base)
         # A CPU that computes has no time to read meanwhile.
         depth = 0 if self.base.device.type == "cpu" else STEPS_AHEAD
         self._ahead = Ahead(self._read_inputs, len(self.course), depth)
@@ -289,7 +290,8 @@ class Loop:
     def _loss(self, batch: Batch, num_labels: int, logits: Tensor, lengths: Tensor) -> Tensor:
         """Return the loss of ``batch``, divided by the ``num_labels`` of the whole update."""
         labels, label_lengths = self.train.labels(batch)
-        return ctc_loss(logits, lengths, labels, label_lengths, self.base.blank_id, num_labels)
+        with self.accelerator.autocast():
+            return self._loss_of_frames(logits, lengths, labels, label_lengths, num_labels)
 
     def _measure(self) -> Score:
         self.trained.learning(False)
