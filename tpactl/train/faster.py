@@ -136,6 +136,8 @@ def round_frozen(model: nn.Module) -> None:
 def _why_no_graphs(base: Base, config: RunConfig) -> str:
     if config.training.activation_checkpointing:
         return "activation checkpointing computes blocks again"
+    if base.decoder.name != "ctc":
+        return "the loss of a transducer trains networks of its own, beside the captured passes"
     if base.family.padding_leaks:
         return f"models of the family {base.family.name} hear padding"
     whole: Any = base.model.config
