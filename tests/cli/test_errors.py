@@ -75,8 +75,31 @@ def test_json_errors_are_one_object_on_stdout(broken):
         (["nonsense"], "no such command 'nonsense'", "run: tpactl --help"),
         (["ini"], "no such command 'ini'", "did you mean: tpactl init"),
         (["init"], "missing argument 'DIR'", "run: tpactl init --help"),
-        (["init", "--jsn", "x"], "no such option: --jsn (Possible options: --json)", ""),
-        (["base", "show", "starter", "--width", "wide"], "invalid value for '--width'", ""),
+        (["init", "--jsn", "x"], "no such option: --jsn", "did you mean: --json"),
+        (["init", "--nothing", "x"], "no such option: --nothing", "run: tpactl init --help"),
+        (["base", "shwo", "x"], "no such command 'shwo'", "did you mean: tpactl base show"),
+        (["init", "my", "folder"], "one argument too many: folder", "put quotes around a name"),
+        (["prepare", "x", "--out"], "option '--out' requires an argument", "run: tpactl"),
+        (
+            ["base", "show", "starter", "--width", "wide"],
+            "--width is 'wide'; it must be a whole number",
+            "give --width another value; tpactl base show --help",
+        ),
+        (
+            ["base", "show", "starter", "--width", "0"],
+            "--width is 0; it must be at least 1",
+            "give --width another value; tpactl base show --help",
+        ),
+        (
+            ["eval", "--data", "x", "--price-per-hour", "-1"],
+            "--price-per-hour is -1; it must be at least 0",
+            "give --price-per-hour another value",
+        ),
+        (
+            ["train", "--precision", "fp16"],
+            "--precision is 'fp16'; it must be one of: auto, fp32, bf16",
+            "give --precision another value",
+        ),
         (["base"], "missing command", "run: tpactl base --help"),
     ],
 )

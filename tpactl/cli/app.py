@@ -21,6 +21,7 @@ import typer
 from tpactl import __version__
 from tpactl.cli import console
 from tpactl.cli.help import Command, Group
+from tpactl.cli.usage import explain
 from tpactl.errors import InputError, MachineError, TpactlError, UsageError
 
 COMMANDS: dict[str, str] = {
@@ -211,7 +212,7 @@ def _as_ours(error: Exception) -> TpactlError | None:
     """Return the two-line form of an error that is not ours but whose cause is known."""
     # Every usage error of typer, whichever parser library it is built on, has these two.
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        return _usage_error(error)
+        return explain(error)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return MachineError(
@@ -231,13 +232,6 @@ def _as_ours(error: Exception) -> TpactlError | None:
     if isinstance(error, OSError):
         return _os_error(error)
     return None
-
-
-def _usage_error(error: Any) -> UsageError:
-    problem = " ".join(str(error.format_message()).split())
-    context = getattr(error, "ctx", None)
-    path = getattr(context, "command_path", None) or "tpactl"
-    return UsageError(problem[:1].lower() + problem[1:].removesuffix("."), f"run: {path} --help")
 
 
 def _os_error(error: OSError) -> TpactlError | None:
