@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -104,7 +105,7 @@ def search(
 def _show(record: SearchRecord, out: Path) -> None:
     from tpactl.errors import MachineError
     from tpactl.flows.search.picture import draw
-    from tpactl.flows.search.table import COLUMNS, outcome, rows
+    from tpactl.flows.search.table import COLUMNS, effort, outcome, rows
     from tpactl.formats.search import BEST, PLOT, TABLE
 
     table = console.table(*COLUMNS, right=COLUMNS[1:3])
@@ -122,11 +123,10 @@ def _show(record: SearchRecord, out: Path) -> None:
     console.facts(
         {
             "outcome": outcome(record),
-            "time": f"{record.seconds:,.0f} s, {len(record.trials)} trials, ended by the "
-            f"{record.ended_by}",
+            "effort": effort(record),
             "written": ", ".join(str(out / name) for name in written),
         }
     )
     for note in record.notes:
         console.warn(note)
-    console.next_step(f"tpactl train --config {out / BEST} --out run")
+    console.next_step(f"tpactl train --config {quote(str(out / BEST))} --out run")

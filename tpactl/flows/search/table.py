@@ -28,7 +28,7 @@ def rows(record: SearchRecord) -> list[tuple[str, ...]]:
             f"{trial.number}{' (best)' if trial.number == record.best else ''}",
             "-" if trial.trained_parameters is None else f"{trial.trained_parameters:,}",
             f"{trial.score.wer:.1%}".rstrip("%") if trial.score else "-",
-            trial.reason or f"{trial.progress:.0%}{' (end)' if trial.state == 'finished' else ''}",
+            trial.reason or _how_far(trial),
             described(trial),
         )
         for trial in ranked(record)
@@ -58,6 +58,20 @@ def outcome(record: SearchRecord) -> str:
     return f"the default is kept: trial {found.trial} was better by steering, but has {told}"
 
 
+def effort(record: SearchRecord) -> str:
+    """Return what the search took, and why it ended."""
+    trials = len(record.trials)
+    reason = _ENDED.get(record.ended_by or "", "it goes on")
+    return f"{trials} {'trial' if trials == 1 else 'trials'} in {record.seconds:,.0f} s; {reason}"
+
+
+_ENDED = {
+    "budget": "the time was up",
+    "trials": "all trials were made",
+    "space": "nothing in the space was left to try",
+}
+
+
 def markdown(record: SearchRecord) -> str:
     """Return the whole outcome as a page of Markdown."""
     steering, confirming = len(record.steering), len(record.confirming)
@@ -66,7 +80,8 @@ def markdown(record: SearchRecord) -> str:
         "",
         f"{outcome(record)[0].upper()}{outcome(record)[1:]}.",
         "",
-        f"{len(record.trials)} trials in {record.seconds:,.0f} s, ended by the {record.ended_by}. "
+        f"{effort(record)}.",
+        "",
         f"WER in the first table is the lowest on the {steering} {record.unit}s that steered; the "
         f"second is measured on {confirming} others, with the normaliser "
         f"{record.confirmation.normaliser if record.confirmation else '-'}.",
@@ -90,6 +105,12 @@ def _confirmed(found: Confirmation | None) -> list[tuple[str, ...]]:
         )
         for entry in (found.rates if found else [])
     ]
+
+
+def _how_far(trial: Trial) -> str:
+    if trial.state != "finished":
+        return f"{trial.progress:.0%}"
+    return "its end" if trial.progress >= 1 else f"{trial.progress:.0%}, out of patience"
 
 
 def _interval(found: Confirmation) -> str:
