@@ -91,3 +91,17 @@ def test_the_bar_goes_away_when_the_work_fails(impatient, monkeypatch):
 def test_a_next_step_stands_last_and_whole(capsys):
     console.next_step("tpactl " + "x" * 200)
     assert capsys.readouterr().out == "\nnext:  tpactl " + "x" * 200 + "\n"
+
+
+@pytest.mark.parametrize(("width", "terminal"), [(40, True), (80, True), (80, False)])
+def test_a_digest_among_the_facts_is_never_broken(monkeypatch, width, terminal):
+    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal is always 80 wide
+    shown = screen(width, terminal=terminal)
+    monkeypatch.setattr(console, "out", shown)
+    digest = "sha256:" + 64 * "a"
+    console.facts({"digest": digest, "said": "one two three " * 10})
+    assert digest in written(shown)
+    # Prose is broken where somebody looks, and left whole where a program reads.
+    lines = [line for line in written(shown).splitlines() if "three" in line]
+    assert (len(lines) == 1) == (not terminal)
+    assert not terminal or max(len(line.rstrip()) for line in lines) <= width, lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import msgspec
@@ -105,3 +106,10 @@ def test_the_run_file_explains_every_key():
         if ":" in line and not line.lstrip().startswith("#") and not before.lstrip().startswith("#")
     ]
     assert bare == []
+
+
+def test_the_next_command_can_be_pasted_into_a_shell(tpactl, tmp_path):
+    folder = tmp_path / "my department; $HOME"
+    outcome = tpactl("init", folder)
+    command = outcome.out.splitlines()[-1].removeprefix("next:  ")
+    assert shlex.split(command)[2:] == [str(folder / "audio"), "--out", str(folder / "data")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -57,7 +58,7 @@ def show(
             f"{100 * share:.1f} % of the base",
         }
     )
-    console.next_step(f"tpactl train --data DATA --base {base} --out run")
+    console.next_step(f"tpactl train --data DATA --base {quote(base)} --out run")
 
 
 def fingerprint(base: Reference, json: Json = False) -> None:
@@ -86,7 +87,7 @@ def fingerprint(base: Reference, json: Json = False) -> None:
             "class": identity.model_class,
         }
     )
-    console.next_step(f"tpactl base show {base}")
+    console.next_step(f"tpactl base show {quote(base)}")
 
 
 SUBCOMMANDS = (show, fingerprint)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
     from rich.table import Table
 
+NARROW = 60
+"""Below so many columns a value stands under its name."""
 PATIENCE_S = 1.0
 """Work shorter than this shows no progress bar."""
 
@@ -120,15 +122,25 @@ def table(*columns: str, title: str | None = None, right: Sequence[str] = ()) ->
 
 
 def facts(rows: Mapping[str, str]) -> None:
-    """Print named values, one below the other, each name once in front of its lines."""
-    from rich.table import Table
+    """Print named values, one below the other, each name once in front of its lines.
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="quiet", no_wrap=out.width >= 60)
-    grid.add_column(overflow="fold")
+    Lines are broken for a terminal only, and never inside a word: a digest can be copied and cut
+    out of a pipe.
+    """
+    indent = max(map(len, rows)) + 2 if out.width >= NARROW else 2
     for name, value in rows.items():
-        grid.add_row(Text(name), Text(value))
-    out.print(grid)
+        if out.width < NARROW:
+            out.print(Text(name, "quiet"), soft_wrap=True)
+        label = name if out.width >= NARROW else ""
+        for line in _lines(value, out.width - indent):
+            out.print(Text.assemble((label.ljust(indent), "quiet"), line), soft_wrap=True)
+            label = ""
+
+
+def _lines(value: str, width: int) -> Iterator[Text]:
+    for line in value.splitlines() or [""]:
+        fits = all(len(word) <= width for word in line.split())
+        yield from Text(line).wrap(out, width) if out.is_terminal and fits else [Text(line)]
 
 
 class ProgressBar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -281,21 +282,25 @@ def _next(report: Report, data: Path, out: Path | None) -> tuple[str, str]:
     """Return the command that follows and why."""
     if report.departments is not None:
         adapters = " ".join(
-            f"--{'run' if Path(each.source).is_dir() else 'package'} {each.source}"
+            f"--{'run' if Path(each.source).is_dir() else 'package'} {quote(each.source)}"
             for each in report.departments.adapters
         )
-        return f"tpactl transcribe --manifest FILE --base {report.base_ref} {adapters}", ""
+        return f"tpactl transcribe --manifest FILE --base {quote(report.base_ref)} {adapters}", ""
     runs = [system for system in report.systems if system.kind == "run"]
     if not runs:
         packages = [system for system in report.systems if system.kind == "package"]
         if packages:
-            return f"tpactl verify {packages[0].source} --base {report.base_ref}", ""
-        return f"tpactl train --data {data} --base {report.base_ref} --out RUN", ""
+            file, base = quote(packages[0].source), quote(report.base_ref)
+            return f"tpactl verify {file} --base {base}", ""
+        train = f"tpactl train --data {quote(str(data))} --base {quote(report.base_ref)} --out RUN"
+        return train, ""
     best = min(runs, key=lambda system: system.wer.rate)
     if out is None:
-        again = f"tpactl eval --data {data} --split {report.split} --run {best.source} --out REPORT"
-        return again, "keeps the report for the package"
+        return (
+            f"tpactl eval --data {quote(str(data))} --split {quote(report.split)} "
+            f"--run {quote(best.source)} --out REPORT"
+        ), "keeps the report for the package"
     return (
-        f"tpactl package {best.source} --name department/task --version 1.0.0 "
-        f"--eval {out} --out FILE.tpa"
+        f"tpactl package {quote(best.source)} --name department/task --version 1.0.0 "
+        f"--eval {quote(str(out))} --out FILE.tpa"
     ), ""

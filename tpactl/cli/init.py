@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -38,4 +39,5 @@ def init(
         markup=False,
         soft_wrap=True,
     )
-    console.next_step(f"tpactl prepare {folder / 'audio'} --out {folder / 'data'}")
+    audio, data = (quote(str(folder / name)) for name in ("audio", "data"))
+    console.next_step(f"tpactl prepare {audio} --out {data}")

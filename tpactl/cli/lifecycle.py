@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from rich.text import Text
 
@@ -46,7 +47,7 @@ def next_command(folder: Path) -> tuple[str, str]:
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
     def shown(path: Path) -> str:
-        return path.relative_to(folder).as_posix()
+        return quote(path.relative_to(folder).as_posix())
 
     data, run = newest("dataset.json"), newest("run.json")
     report, package = newest("report.json"), newest("*.tpa")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -144,4 +145,4 @@ def _show(card: DataSetCard, out: Path) -> None:
             console.err.print(f"       and {more} more, all in {out / 'dataset.json'}")
     for note in card.notes:
         console.warn(note)
-    console.next_step(f"tpactl train --data {out} --base starter --out run")
+    console.next_step(f"tpactl train --data {quote(str(out))} --base starter --out run")

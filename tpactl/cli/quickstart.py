@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -146,7 +147,8 @@ def show(result: Quickstart, workdir: Path) -> None:
         if why:
             line.append(f"   {why}", "quiet")
         console.out.print(line, soft_wrap=True)
-    console.next_step(f"tpactl inspect {workdir / Path(outcome.package_path).name}")
+    package = workdir / Path(outcome.package_path).name
+    console.next_step(f"tpactl inspect {quote(str(package))}")
 
 
 def systems_table(report: Report) -> Table:

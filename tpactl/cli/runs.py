@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,9 +43,9 @@ def ls(places: Places, json: Json = False) -> None:
     _table(found)
     unfinished = [run for run in found if not run.is_finished]
     if unfinished:
-        console.next_step(f"tpactl train --out {_out(unfinished[0])} --resume")
+        console.next_step(f"tpactl train --out {quote(str(_out(unfinished[0])))} --resume")
     else:
-        console.next_step(f"tpactl runs show {found[0].folder}")
+        console.next_step(f"tpactl runs show {quote(str(found[0].folder))}")
 
 
 def show(
@@ -82,11 +83,11 @@ def show(
     _draw([history])
     if history.is_finished:
         console.next_step(
-            f"tpactl eval --data {history.config.data} --split test --run {history.folder} "
-            "--out report"
+            f"tpactl eval --data {quote(history.config.data or 'DATA')} --split test "
+            f"--run {quote(str(history.folder))} --out report"
         )
     else:
-        console.next_step(f"tpactl train --out {_out(history)} --resume")
+        console.next_step(f"tpactl train --out {quote(str(_out(history)))} --resume")
 
 
 def compare(places: Places, png: Png = None, json: Json = False) -> None:
@@ -118,7 +119,7 @@ def compare(places: Places, png: Png = None, json: Json = False) -> None:
     _draw(found)
     measured = [run for run in found if run.best is not None] or found
     best = min(measured, key=lambda run: run.summary()["best_dev_wer"] or 0.0)
-    console.next_step(f"tpactl runs show {best.folder}")
+    console.next_step(f"tpactl runs show {quote(str(best.folder))}")
 
 
 def _table(found: list[History]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -242,7 +243,8 @@ def _show(record: RunRecord, out: Path) -> None:
             "Try more data, or another training.learning_rate"
         )
     console.next_step(
-        f"tpactl eval --data {_shown(record.data_path)} --split test --run {out} --out report"
+        f"tpactl eval --data {quote(_shown(record.data_path))} --split test "
+        f"--run {quote(str(out))} --out report"
     )
 
 
