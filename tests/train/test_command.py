@@ -70,6 +70,8 @@ def test_the_last_lines_show_what_was_won_and_the_next_command(tpactl, taught, a
     assert f"{record.base_dev_wer:.1%} -> {record.best_dev_wer:.1%}" in shown
     assert f"{record.cost.trained_parameters:,} parameters" in shown
     assert f"tpactl eval --data {accent} --split test --run {out} --out report" in done.out
+    assert record.chosen.startswith("for 0.0")
+    assert "h of speech (up to 0.25 h): evaluations=10" in shown
     assert done.err == ""
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tpactl.adapters.methods import METHODS
+from tpactl.formats.augment import AugmentSettings
 from tpactl.formats.run import RunConfig, TrainingSettings
-from tpactl.train.defaults import AMOUNTS, resolve
+from tpactl.train.defaults import AMOUNTS, explain, resolve
 
 LIMITS = {"max_steps", "max_minutes"}
 CACHE = {"cached_copies", "cache_dir"}
@@ -75,3 +76,34 @@ def test_more_data_need_no_more_epochs_and_larger_batches():
         assert less.up_to_hours < more.up_to_hours
         assert less.max_epochs >= more.max_epochs
         assert less.batch_s < more.batch_s
+
+
+def explained(config: RunConfig, hours: float, parameters: int) -> str:
+    resolved = resolve(config, hours=hours, base_parameters=parameters)
+    assert explain(resolved, resolved, hours=hours, base_parameters=parameters) == ""
+    return explain(config, resolved, hours=hours, base_parameters=parameters)
+
+
+def test_what_was_chosen_is_told_with_its_reason():
+    assert explained(RunConfig(), 0.424, 7_700_000) == (
+        "for 0.42 h of speech (up to 1 h): max_epochs=20, batch_s=30, evaluations=10, "
+        "speed_perturbation=true; for tpa on a base of 8 M parameters (below 50 M): "
+        "learning_rate=0.008, head_learning_rate=0.004; for tpa: dropout=false, "
+        "adapter.form=parallel, adapter.sites=[ffn1,ffn2], adapter.bottleneck_dim=64, "
+        "adapter.input=ffn, adapter.activation=ffn, adapter.scale=1, adapter.dropout=0, "
+        "adapter.initialisation=kaiming, adapter.blocks=all; for any training: spec_augment=true"
+    )
+
+
+def test_what_was_given_is_not_told_and_shares_only_of_what_is_asked_for():
+    config = RunConfig(
+        method="lora",
+        training=TrainingSettings(learning_rate=1e-3, spec_augment=False),
+        augment=AugmentSettings(noise="street", rir="rooms", rir_probability=0.1),
+    )
+    said = explained(config, 30.0, 600_000_000)
+    assert "more than 5 h" in said
+    assert "augment.noise_probability=0.3" in said
+    assert "head_learning_rate=0.0005" in said
+    for part in ("rir", "telephone", " learning_rate", "spec_augment", "adapter."):
+        assert part not in said

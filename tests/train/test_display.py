@@ -22,6 +22,7 @@ PLAN = Plan(
     base_parameters=50,
     device="cpu",
     max_seconds=None,
+    chosen="for 0.42 h of speech: max_epochs=20",
 )
 COURSE = [
     Event(kind="note", time_s=0.1, step=0, epoch=0.0, message="two were left out"),
@@ -56,7 +57,7 @@ def test_a_terminal_shows_place_loss_dev_wer_speed_and_time_left(shown):
     screen = shown(force_terminal=True, width=100, legacy_windows=False)
     for figure in (
         "epoch 0.4/2", "step 2/10", "loss 2.000", "dev WER 45.6% (best 45.6%)",
-        "speed 40x real time", "left 0:16",
+        "speed 40x real time", "left 0:16", "chosen for 0.42 h of speech: max_epochs=20",
     ):  # fmt: skip
         assert figure in screen
 

@@ -33,7 +33,8 @@ def data(tmp_path: Path) -> Path:
 
 def notes(run: Path) -> list[str]:
     lines = map(json.loads, (run / "events.jsonl").read_text().splitlines())
-    return [line["message"] for line in lines if line["kind"] == "note"]
+    said = [line["message"] for line in lines if line["kind"] == "note"]
+    return [note for note in said if "cached prefix" in note]
 
 
 def losses_of(run: Path) -> list[float]:

@@ -180,6 +180,7 @@ def _estimate(config: RunConfig, out: Path | None, *, as_json: bool) -> None:
         {
             "data": f"{found.train_hours:.2f} h to learn from, {found.wanted.epochs:g} epochs of "
             f"batches of {found.wanted.batch_s:g} s",
+            **({"chosen": found.wanted.chosen} if found.wanted.chosen else {}),
             "device": f"{found.device}, {found.available_memory_bytes / 2**30:,.1f} GiB",
         }
     )
@@ -231,6 +232,7 @@ def _show(record: RunRecord, out: Path) -> None:
             "dev WER": f"{record.base_dev_wer:.1%} -> {record.best_dev_wer:.1%} "
             f"(best step {record.best_step} of {cost.steps}; {_STOPPED[record.stopped_by]})",
             "trained": f"{cost.trained_parameters:,} parameters, {share:.1%} of the base",
+            **({"chosen": record.chosen} if record.chosen else {}),
             "cost": f"{cost.seconds:,.0f} s, {cost.audio_hours_seen * 3600 / cost.seconds:,.0f} "
             f"s of speech a second, peak memory {cost.peak_memory_bytes / 2**20:,.0f} MiB "
             f"({cost.device})",

@@ -50,6 +50,8 @@ class TrainingDisplay:
 
     def on_event(self, event: Event, plan: Plan) -> None:
         """Show a training event."""
+        if event.kind == "start" and plan.chosen and console.err.is_terminal:
+            console.warn(f"chosen {plan.chosen}")
         if event.kind == "note" and event.message is not None:
             console.warn(event.message)
         if event.kind == "step":

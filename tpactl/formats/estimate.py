@@ -23,6 +23,8 @@ class MethodEstimate(Record, kw_only=True):
     steps: int
     epochs: float
     batch_s: float
+    chosen: str
+    """What of the configuration the defaults chose, and why."""
     cache_bytes: int = 0
     """On disk, of the cached prefix; computing it is part of ``seconds``."""
 

@@ -170,6 +170,8 @@ class RunRecord(Record, kw_only=True):
     tpactl_version: str
     config: RunConfig
     """Fully resolved: no ``None`` that a default would fill."""
+    chosen: str = ""
+    """What of it the defaults chose, and why."""
     base_ref: str
     base_digest: str
     data_path: str
@@ -201,6 +203,7 @@ class Start(Record, kw_only=True):
     tpactl_version: str
     config: RunConfig
     """Resolved."""
+    chosen: str = ""
     base_digest: str
     data_digest: str
     augment_digests: dict[str, str] = {}

@@ -6,12 +6,13 @@ The figures come from trainings of the starter on departments of minutes and of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import msgspec
 
 from tpactl.adapters import settings as adapter_settings
-from tpactl.formats.run import RunConfig
+from tpactl.formats.run import RunConfig, dotted
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def resolve(config: RunConfig, *, hours: float, base_parameters: int) -> RunConf
     Raises:
         UsageError: the configuration asks for what its method does not do.
     """
-    amount = next(a for a in AMOUNTS if hours <= a.up_to_hours)
+    amount = _amount(hours)
     is_small = base_parameters < SMALL_BASE
     rate, head_rate = _RATES.get((config.method, is_small), _RATES["tpa", is_small])
     given = config.training
@@ -103,3 +104,52 @@ def resolve(config: RunConfig, *, hours: float, base_parameters: int) -> RunConf
         training=msgspec.structs.replace(given, **missing),
         augment=msgspec.structs.replace(config.augment, **unsaid),
     )
+
+
+def explain(given: RunConfig, resolved: RunConfig, *, hours: float, base_parameters: int) -> str:
+    """Return a sentence on what was chosen and why; nothing where ``given`` left nothing open.
+
+    Args:
+        given: as the user gave it.
+        resolved: what ``resolve`` made of it.
+        hours: as for ``resolve``.
+        base_parameters: likewise.
+    """
+    before, after = dotted(given), dotted(resolved)
+    limit = _amount(hours).up_to_hours
+    amount = (
+        f"up to {limit:g} h" if math.isfinite(limit) else f"more than {AMOUNTS[-2].up_to_hours:g} h"
+    )
+    size = "below" if base_parameters < SMALL_BASE else "from"
+    asked_for = {key: bool(getattr(given.augment, key)) for key in ("noise", "rir", "telephone")}
+    reasons = {
+        f"{hours:.2g} h of speech ({amount})": [
+            *(f"training.{key}" for key in ("max_epochs", "batch_s", "evaluations")),
+            "training.speed_perturbation",
+            *(f"augment.{key}_probability" for key, is_asked in asked_for.items() if is_asked),
+        ],
+        f"{given.method} on a base of {base_parameters / 1e6:,.0f} M parameters ({size} "
+        f"{SMALL_BASE / 1e6:g} M)": ["training.learning_rate", "training.head_learning_rate"],
+        given.method: ["training.dropout", *(key for key in after if key.startswith("adapter."))],
+        "any training": ["training.spec_augment"],
+    }
+    chosen = []
+    for reason, keys in reasons.items():
+        open_keys = [key for key in keys if before[key] is None and after[key] is not None]
+        values = [f"{key.removeprefix('training.')}={_as_set(after[key])}" for key in open_keys]
+        if values:
+            chosen.append(f"for {reason}: {', '.join(values)}")
+    return "; ".join(chosen)
+
+
+def _amount(hours: float) -> Amount:
+    return next(amount for amount in AMOUNTS if hours <= amount.up_to_hours)
+
+
+def _as_set(value: object) -> str:
+    """Return ``value`` as ``--set`` takes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(str, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -19,6 +19,7 @@ from tpactl.train.augment import SPEEDS
 from tpactl.train.batch_size import resolve
 from tpactl.train.batches import Course
 from tpactl.train.cost import cpu_threads
+from tpactl.train.defaults import explain
 from tpactl.train.examples import Split, list_split
 from tpactl.train.hearing import Hearing
 from tpactl.train.memory import available_bytes, is_out_of_memory
@@ -101,7 +102,7 @@ def _one(
         list_split(base, dataset, split, limit_bytes=config.training.features_mb * 2**20)
         for split in ("train", "dev")
     )
-    config = resolve(base, config, train, dev, device)
+    given, config = config, resolve(base, config, train, dev, device)
     train = train.augmented(Hearing(config, surroundings))
     course, _ = plan_steps(train.durations, config.training)
     assert isinstance(config.training.batch_s, float | int)
@@ -117,6 +118,12 @@ def _one(
         steps=len(course),
         epochs=course.epochs_after(len(course)),
         batch_s=config.training.batch_s,
+        chosen=explain(
+            given,
+            config,
+            hours=sum(train.durations) / 3600,
+            base_parameters=base.num_parameters,
+        ),
     )
     try:
         tried = rehearse(base, config, train, dev, device)

@@ -33,6 +33,8 @@ class Plan:
     base_parameters: int
     device: str
     max_seconds: float | None
+    chosen: str = ""
+    """What of the configuration the defaults chose, and why."""
 
 
 OnEvent = Callable[[Event, Plan], None]

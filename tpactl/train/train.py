@@ -31,6 +31,7 @@ from tpactl.formats.run import (
 from tpactl.train import batch_size
 from tpactl.train.checkpoint import Checkpoints, Saved, Standing
 from tpactl.train.cost import Meter, cpu_threads
+from tpactl.train.defaults import explain
 from tpactl.train.device import choose_precision, make_accelerator
 from tpactl.train.events import EventLog, OnEvent, Plan
 from tpactl.train.examples import Split
@@ -143,6 +144,7 @@ class _Training:
         self.material = material
         self.pause = pause
         self.folder = unfinished(out)
+        self.chosen = ""
         self.meter = Meter(ranks.device)
 
     def run(self, on_event: OnEvent | None, on_progress: Progress | None) -> RunRecord:
@@ -150,7 +152,9 @@ class _Training:
             self.base, self.dataset, self.config.training.features_mb * 2**20, on_progress
         )
         dev = material.dev
+        given = self.config
         self.config = self._resolve(material.train, dev)
+        self.chosen = self._explain(given, sum(material.train.durations) / 3600)
         train = material.train.augmented(Hearing(self.config, self.surroundings))
         settings = self.config.training
         torch.manual_seed(settings.seed)
@@ -167,6 +171,7 @@ class _Training:
             base_parameters=self.base.num_parameters,
             device=self.ranks.device,
             max_seconds=schedule.max_seconds,
+            chosen=self.chosen,
         )
         identity = Identity(
             self.config,
@@ -268,6 +273,7 @@ class _Training:
         start = Start(
             tpactl_version=__version__,
             config=self.config,
+            chosen=self.chosen,
             base_digest=identity.base_digest,
             data_digest=identity.data_digest,
             augment_digests=identity.augment_digests,
@@ -335,11 +341,20 @@ class _Training:
             precision=choose_precision(self.ranks.device, self.config.precision),
         )
 
+    def _explain(self, given: RunConfig, hours: float) -> str:
+        """Return why the settings are what they are; of a resumed training, what it began with."""
+        begun = read_start(self.out)
+        if begun is not None and begun.chosen:
+            return begun.chosen
+        parameters = self.base.num_parameters
+        return explain(given, self.config, hours=hours, base_parameters=parameters)
+
     def _record(self, fit: Fit, trained: Trained) -> RunRecord:
         rows = self.dataset.utterances("train")
         return RunRecord(
             tpactl_version=__version__,
             config=self.config,
+            chosen=self.chosen,
             base_ref=self.config.base,
             base_digest=self.base.identity.digest,
             data_path=str(self.dataset.folder.resolve()),
