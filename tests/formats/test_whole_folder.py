@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tpactl.errors import MachineError
+from tpactl.errors import InputError, MachineError
 from tpactl.formats import files
 
 
@@ -34,4 +34,18 @@ def test_a_replaced_folder_leaves_nothing_behind(tmp_path):
         with files.whole_folder(place, replace=True) as folder:
             (folder / "version").write_text(version)
     assert (place / "version").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_what_another_process_finished_meanwhile_is_not_replaced(tmp_path):
+    place = tmp_path / "data"
+
+    def write() -> None:
+        with files.whole_folder(place):
+            place.mkdir()
+            (place / "version").write_text("another's")
+
+    with pytest.raises(InputError, match="exists already"):
+        write()
+    assert (place / "version").read_text() == "another's"
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

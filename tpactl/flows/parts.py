@@ -20,7 +20,6 @@ from filelock import FileLock, Timeout
 from tpactl import __version__
 from tpactl.errors import InputError, UsageError
 from tpactl.formats.files import (
-    BUILDING_PREFIX,
     Record,
     cannot_write,
     canonical_json,
@@ -29,6 +28,7 @@ from tpactl.formats.files import (
     sha256_of_file,
     write_json,
 )
+from tpactl.formats.unfinished import BUILDING_PREFIX
 
 SCHEMA_VERSION = 1
 

@@ -23,10 +23,11 @@ import msgspec
 
 from tpactl.flows.parts import Parts, folder_digest, parts_of
 from tpactl.formats.dataset import DataSet
-from tpactl.formats.files import BUILDING_PREFIX, Record, to_builtins
+from tpactl.formats.files import Record, to_builtins
 from tpactl.formats.package import SUFFIX
 from tpactl.formats.report import Report, SystemResult
 from tpactl.formats.run import Event, Run, RunConfig, TrainingSettings, unfinished
+from tpactl.formats.unfinished import BUILDING_PREFIX
 from tpactl.shipped import example_department
 
 if TYPE_CHECKING:

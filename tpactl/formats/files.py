@@ -20,13 +20,11 @@ from typing import Any, TypeVar, dataclass_transform
 import msgspec
 
 from tpactl.errors import InputError, MachineError
+from tpactl.formats.unfinished import BUILDING_PREFIX, unfinished
 
 T = TypeVar("T")
 
 _REFUSED_BY_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
-
-BUILDING_PREFIX = ".building-"
-"""Names that begin so are unfinished; a rerun may delete them."""
 
 
 @dataclass_transform(frozen_default=True)
@@ -161,7 +159,8 @@ def read_jsonl(path: Path, kind: type[T]) -> Iterator[T]:
 def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty folder that becomes ``path`` when the block ends without an error.
 
-    On an error or an interrupt nothing appears at ``path`` and the unfinished folder is deleted.
+    On an error or an interrupt nothing appears at ``path`` and the unfinished folder is deleted;
+    after a kill the next one in the same place deletes it.
 
     Args:
         path: where the finished folder goes; it must not exist unless ``replace``.
@@ -171,28 +170,31 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         InputError: ``path`` exists and ``replace`` is not set.
         MachineError: the disk is full or the parent cannot be written.
     """
-    if path.exists() and not replace and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(
-            f"{path} exists already", "choose another --out, or delete it if it is not needed"
-        )
+    if not replace:
+        _refuse_to_replace(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=BUILDING_PREFIX, dir=path.parent))
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
-        umask = os.umask(0)
-        os.umask(umask)
-        building.chmod(0o777 & ~umask)
-        yield building
-        put_in_place(building, path)
+        with unfinished(path.parent) as building:
+            building.mkdir()
+            yield building
+            if not replace:  # somebody else may have been faster
+                _refuse_to_replace(path)
+            put_in_place(building, path)
     except OSError as error:
         # Only what the disk refused; another OSError of the block keeps its own meaning.
         if is_refusal_of_disk(error):
             raise cannot_write(path, error) from error
         raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+
+
+def _refuse_to_replace(path: Path) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(
+            f"{path} exists already", "choose another --out, or delete it if it is not needed"
+        )
 
 
 def put_in_place(building: Path, path: Path) -> None:

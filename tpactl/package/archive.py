@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from tpactl.errors import InputError, IntegrityError
-from tpactl.formats.files import BUILDING_PREFIX, cannot_write
+from tpactl.formats.files import cannot_write
+from tpactl.formats.unfinished import unfinished
 from tpactl.package.layout import BLOBS, INDEX_FILE, LAYOUT_FILE
 from tpactl.package.strict import GET_IT_AGAIN
 
@@ -67,24 +67,14 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=BUILDING_PREFIX, dir=path.parent)
+        with unfinished(path.parent) as building:
+            with building.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            building.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
-    os.close(handle)
-    building = Path(name)
-    try:
-        with building.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        building.chmod(0o666 & ~umask)
-        building.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        building.unlink(missing_ok=True)
 
 
 def write(file: IO[bytes], contents: dict[str, bytes | Path]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tpactl.audio.suffixes import AUDIO_SUFFIXES
 from tpactl.errors import InputError
-from tpactl.formats.files import BUILDING_PREFIX
+from tpactl.formats.unfinished import BUILDING_PREFIX
 
 
 class UnusableNameError(Exception):

@@ -28,13 +28,13 @@ from tpactl.formats.checkpoint import (
     name,
 )
 from tpactl.formats.files import (
-    BUILDING_PREFIX,
     read_json,
     sha256_of,
     whole_folder,
     write_bytes,
     write_json,
 )
+from tpactl.formats.unfinished import clear_dead
 from tpactl.train.dev import Score
 from tpactl.train.same_training import Identity, refuse_another
 from tpactl.train.trained import State
@@ -160,8 +160,7 @@ class Checkpoints:
             IntegrityError: it was damaged or written by another version.
             UsageError: it belongs to a training with other data, base or settings; all are named.
         """
-        for cut_off in (self._run / FOLDER).glob(BUILDING_PREFIX + "*"):
-            shutil.rmtree(cut_off)
+        clear_dead(self._run / FOLDER)
         found = folders(self._run)
         if not found:
             return None
