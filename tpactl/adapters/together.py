@@ -64,6 +64,7 @@ class Together:
         """Adapters that share no batch with others, each with the reason."""
         self._stacks = _stacks(base, [a for a in self.adapters if a not in self.alone])
         self._in_place: list[Removable] = []
+        self._rows: Sequence[Adapter | None] = ()
 
     def recognise(
         self, features: Features, rows: Sequence[Adapter | None], search: Beam | None = None
@@ -131,6 +132,10 @@ class Together:
                 if self.base.active_adapter is not None:
                     self.base.active_adapter.deactivate()
 
+    def activate(self) -> None:
+        """Put everything on again, for the batch it was last put on for."""
+        self._put_on(self._rows)
+
     def deactivate(self) -> None:
         """Take everything off; the base computes as if no adapter had ever been."""
         for thing in reversed(self._in_place):
@@ -148,6 +153,7 @@ class Together:
             raise ValueError(f"not among the adapters here: {', '.join(strangers)}")
 
     def _put_on(self, rows: Sequence[Adapter | None]) -> None:
+        self._rows = rows
         # Stacks of the same adapters choose the same utterances.
         chosen: dict[tuple[Adapter, ...], _Chosen | None] = {}
         for stack in self._stacks:
