@@ -7,6 +7,7 @@ import pytest
 import torch
 from adapters.cases import CASES, disturb, logits, tpa
 
+from tpactl.adapters.adapter import base_alone
 from tpactl.adapters.attach import activate, attach
 from tpactl.adapters.residual import SiteBottleneck
 from tpactl.adapters.together import Together
@@ -131,6 +132,21 @@ def test_one_that_is_activated_meanwhile_is_heard_alone(parakeet):
         assert torch.equal(logits(base, features), expected)
     assert base.active_adapter is None
     assert not base.blocks[0].ffn1.module._forward_hooks
+
+
+def test_taken_off_for_a_while_it_is_put_on_again(parakeet):
+    base = parakeet
+    features = batch(base, 2)
+    before = logits(base, features)
+    adapters = [put(base, CASES[0], seed) for seed in range(2)]
+    activate(base, None)
+    with Together(base, adapters).acting(adapters):
+        acting = logits(base, features)
+        with base_alone(base):
+            assert torch.equal(logits(base, features), before)
+        assert torch.equal(logits(base, features), acting)
+    assert not torch.equal(acting, before)
+    assert torch.equal(logits(base, features), before)
 
 
 def test_an_error_on_the_way_leaves_nothing_in_place(parakeet):

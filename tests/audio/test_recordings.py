@@ -100,6 +100,14 @@ def test_a_file_that_went_away_or_was_cut_after_the_look_is_named(ramp):
         ramp.read()
 
 
+def test_what_is_only_called_mp3_is_refused_in_silence(tmp_path, capfd):
+    (tmp_path / "a.mp3").write_bytes(np.random.default_rng(0).bytes(20_000))
+    assert Recordings(tmp_path).faults == [
+        f"{tmp_path / 'a.mp3'}: is no MP3, whatever its name says"
+    ]
+    assert capfd.readouterr().err == ""
+
+
 def test_hidden_files_and_a_folder_that_cannot_be_read(tmp_path):
     (tmp_path / "a.wav").write_bytes(encoded("WAV", "PCM_16"))
     (tmp_path / ".b.wav").write_text("no audio")

@@ -109,6 +109,7 @@ def _row(base: Base, adapters: list, shortest: float, longest: float) -> list[st
     samples = (draw.uniform(shortest, longest, len(adapters)) * 16_000).astype(int)
     inputs = [base.extract(draw.normal(0, 0.05, n).astype(np.float32)) for n in samples]
     together = Together(base, adapters)
+    assert not together.alone, together.alone
 
     def one_at_a_time(use: list) -> list[str]:
         texts = []

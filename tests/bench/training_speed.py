@@ -267,7 +267,7 @@ def _fast(base: Base, trained: Any, size: Size, *, cached: bool) -> Step:
         given = Features(hidden.frames.to(torch.bfloat16), hidden.lengths)
     settings = TrainingSettings(speed_perturbation=False, learning_rate=1e-4)
     on_gpu = base.device.type == "cuda"
-    faster = choose(
+    engine = choose(
         base,
         trained,
         RunConfig(training=settings, precision="bf16", fast="auto" if on_gpu else "on"),
@@ -283,9 +283,9 @@ def _fast(base: Base, trained: Any, size: Size, *, cached: bool) -> Step:
         ranks=Ranks(0, 1, str(base.device)),
         autocast=_autocast(base.device),
         may_round=True,
+        note=lambda message: print(f"<!-- {message} -->"),
     )
-    print(f"<!-- {faster.note} -->")
-    return _updates(trained, faster.engine, given, loss_of)
+    return _updates(trained, engine, given, loss_of)
 
 
 def _measure(
@@ -367,7 +367,7 @@ def _product(size: Size, device: torch.device) -> dict[str, float]:
 
         training = TrainingSettings(
             batch_s=float(size.rows * size.seconds),
-            max_epochs=14.0,
+            max_epochs=40.0,
             evaluations=1,
             learning_rate=1e-4,
             head_learning_rate=1e-4,

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 
 from tests.models import tiny_base
+from tests.runs import run_record
 from tpactl.adapters import attach, store
 from tpactl.audio.write import write_flac
 from tpactl.bases.load import load_base
@@ -18,7 +20,7 @@ from tpactl.bases.recognise import recognise
 from tpactl.formats.adapter import TPASettings
 from tpactl.formats.dataset import DataSet, DataSetCard, SplitSummary, Utterance, digest_of
 from tpactl.formats.files import write_json, write_jsonl
-from tpactl.formats.run import Cost, RunConfig, RunRecord, text_digest
+from tpactl.formats.run import RunConfig, text_digest
 from tpactl.package.build import build
 
 SPEAKERS = 6
@@ -111,34 +113,17 @@ def write_run(
             for tensor in adapter.parameters():
                 tensor.add_(torch.randn(tensor.shape, generator=generator) * 0.3)
         store.save(adapter, folder / "adapter")
-    write_json(
-        folder / "run.json",
-        RunRecord(
-            tpactl_version="0.1.0",
-            config=RunConfig(method=method, base=str(base_folder)),
-            base_ref=str(base_folder),
-            base_digest=base.identity.digest,
-            data_path="somewhere",
-            data_digest="sha256:0",
-            train_speakers=list(speakers),
-            train_text_digests=sorted(map(text_digest, texts)),
-            train_audio_digests=sorted(audio),
-            best_step=1,
-            best_dev_wer=0.5,
-            best_dev_cer=0.2,
-            base_dev_wer=0.9,
-            base_dev_cer=0.4,
-            stopped_by="steps",
-            cost=Cost(
-                seconds=2.0, peak_memory_bytes=10**6, device="cpu",
-                trained_parameters=base.num_parameters if method == "full"
-                else adapter.num_parameters,
-                adapter_parameters=0, head_parameters=0, base_parameters=base.num_parameters,
-                steps=1, epochs=1.0, audio_hours_seen=0.01,
-            ),
-            environment={},
-        ),
-    )  # fmt: skip
+    record = run_record(
+        RunConfig(method=method, base=str(base_folder)),
+        base.identity.digest,
+        parameters=base.num_parameters if method == "full" else adapter.num_parameters,
+        train_speakers=list(speakers),
+        train_text_digests=sorted(map(text_digest, texts)),
+        train_audio_digests=sorted(audio),
+    )
+    # Costs are reckoned from these.
+    cost = replace(record.cost, seconds=2.0, base_parameters=base.num_parameters)
+    write_json(folder / "run.json", replace(record, cost=cost))
     return folder
 
 

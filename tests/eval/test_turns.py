@@ -5,11 +5,13 @@ import torch
 from tests.models import FAMILIES, tiny_base
 from tpactl.adapters.attach import activate, attach
 from tpactl.adapters.prefix import lowest_block
+from tpactl.adapters.together import Together
 from tpactl.bases.load import load_base
 from tpactl.bases.recognise import recognise_features
 from tpactl.eval import turns as turns_file
+from tpactl.eval.departments import Departments
 from tpactl.eval.turns import Turns
-from tpactl.formats.adapter import BitFitSettings, TPASettings
+from tpactl.formats.adapter import BitFitSettings, LoRASettings, TPASettings
 
 
 def loud(adapter, seed: int):
@@ -131,3 +133,36 @@ def test_the_time_of_the_shared_part_is_in_everyones(base):
 def test_the_base_must_come_first(base):
     with pytest.raises(ValueError, match="first"):
         Turns(base, dict(reversed(systems(base).items())))
+
+
+def departments(base, lora: bool):
+    """Adapters of which each hears utterances of its own, and what each hears alone."""
+    made = [
+        attach(base, "tpa", TPASettings(bottleneck_dim=4, blocks="upper-half"), name="first"),
+        attach(base, "houlsby", TPASettings(bottleneck_dim=6, blocks="upper-half"), name="second"),
+    ]
+    if lora:
+        made.append(attach(base, "lora", LoRASettings(r=2, blocks="upper-half"), name="third"))
+    for seed, adapter in enumerate(made):
+        loud(adapter, seed)
+    activate(base, None)
+    owners = [made[n % len(made)] if n != 4 else None for n in range(7)]
+    return Departments(Together(base, made), owners)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_each_department_hears_what_it_hears_alone(base, lora):
+    system = departments(base, lora)
+    turns = Turns(base, {"base": None, "departments": system})
+    # The short way is taken where all go together, or nothing is proved here.
+    assert turns._cuts == ({} if lora else {"departments": len(base.blocks) // 2 + 1})
+    indices = [5, 4, 0]
+    features = batch(base, len(indices))
+    heard = turns.take(features, indices)
+    activate(base, None)
+    assert heard["base"].texts == recognise_features(base, features)
+    for place, index in enumerate(indices):
+        activate(base, system.owners[index])
+        assert heard["departments"].texts[place] == recognise_features(base, features)[place]
+    activate(base, None)
+    assert len(set(heard["departments"].texts)) > 1

@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from tests.runs import run_record
 from tpactl.formats.adapter import AdapterConfig, TPASettings
 from tpactl.formats.files import write_bytes, write_json
 from tpactl.formats.identity import BaseIdentity
 from tpactl.formats.package import PARTS, PackageRecord
 from tpactl.formats.report import Interval, Normaliser, Rate, Report, SystemResult
-from tpactl.formats.run import Cost, RunConfig, RunRecord
+from tpactl.formats.run import RunConfig, RunRecord
 from tpactl.package import canary, layout
 from tpactl.package.build import build
 from tpactl.package.tensors import serialise
@@ -92,29 +93,18 @@ RESOLVED: dict[str, Any] = {"adapter": TPASettings(bottleneck_dim=32, initialisa
 def write_run_record(
     run: Path, base_ref: str, base_digest: str, parameters: int, **config: Any
 ) -> RunRecord:
-    record = RunRecord(
-        tpactl_version="0.1.0",
-        config=RunConfig(base=base_ref, data="/home/somebody/data", **(RESOLVED | config)),
-        base_ref=base_ref,
-        base_digest=base_digest,
-        data_path="/home/somebody/data",
+    data = "/home/somebody/data"
+    record = run_record(
+        RunConfig(base=base_ref, data=data, **(RESOLVED | config)),
+        base_digest,
+        parameters=parameters,
+        data_path=data,
         data_digest=digest(b"data"),
         train_speakers=["ann", "bob"],
         train_text_digests=TEXT_DIGESTS,
         train_audio_digests=TEXT_DIGESTS,
-        best_step=40,
-        best_dev_wer=0.25,
-        best_dev_cer=0.1,
-        base_dev_wer=0.5,
-        base_dev_cer=0.2,
-        stopped_by="steps",
-        cost=Cost(
-            seconds=12.5, peak_memory_bytes=1000, device="cpu", trained_parameters=parameters,
-            adapter_parameters=8, head_parameters=12, base_parameters=1000, steps=50, epochs=2.0,
-            audio_hours_seen=0.5,
-        ),
         environment={"host": "machine-of-somebody"},
-    )  # fmt: skip
+    )
     write_json(run / "run.json", record)
     return record
 

@@ -673,3 +673,23 @@ def test_an_unusable_file_that_a_row_names_is_listed_once(tmp_path):
     (source / "0.wav").symlink_to(tmp_path / "nowhere.wav")
     found = faults(source, tmp_path / "out")
     assert list(found.values()) == ["a link that leads nowhere"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_json_array_is_one_fault_that_says_what_it_is(tmp_path, indent):
+    source = audiofolder(tmp_path / "in", [{"file_name": "a.wav", "text": "a"}])
+    (source / "metadata.csv").unlink()
+    rows = [{"file_name": "a.wav", "text": "a"}]
+    (source / "metadata.jsonl").write_text("\n" + json.dumps(rows, indent=indent))
+    with pytest.raises(InputError, match=r"metadata\.jsonl: a JSON array; JSON lines") as caught:
+        prepare(source, tmp_path / "out")
+    assert caught.value.details == ()
+
+
+def test_json_objects_over_many_lines_are_one_fault(tmp_path):
+    source = audiofolder(tmp_path / "in", [{"file_name": "a.wav", "text": "a"}])
+    (source / "metadata.csv").unlink()
+    row = {"file_name": "a.wav", "text": "a"}
+    (source / "metadata.jsonl").write_text(2 * json.dumps(row, indent=2))
+    with pytest.raises(InputError, match="JSON over many lines"):
+        prepare(source, tmp_path / "out")

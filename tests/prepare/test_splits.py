@@ -279,6 +279,17 @@ class TestReadyMade:
         assert card.splits["dev"].speakers == 4
         assert card.splits["train"].speakers + card.splits["test"].speakers == 40
 
+    def test_one_part_cannot_be_dev_and_test_at_once(self, tmp_path):
+        source = ready_made(tmp_path / "in", train=3, dev=3)
+        with pytest.raises(InputError, match="--dev-from and --test-from both name dev"):
+            prepare(source, tmp_path / "out", test_from="dev", dev_from="dev")
+        # Unless it is divided, train among the parts.
+        card = prepare(
+            ready_made(tmp_path / "large", train=3, dev=40), tmp_path / "out",
+            test_from="dev", dev_from="dev", train_from="dev",
+        )  # fmt: skip
+        assert set(card.splits) == {"train", "dev", "test"}
+
     def test_a_shared_speaker_and_a_shared_recording_are_mentioned(self, tmp_path):
         source = ready_made(tmp_path / "in", train=3, dev=3)
         shutil.copy(source / "train" / "000-0.wav", source / "dev" / "000-0.wav")

@@ -12,6 +12,7 @@ BitFit, decoder modules trained whole) goes through the base by itself, with its
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Together:
         """Adapters that share no batch with others, each with the reason."""
         self._stacks = _stacks(base, [a for a in self.adapters if a not in self.alone])
         self._in_place: list[Removable] = []
+        self._rows: Sequence[Adapter | None] = ()
 
     def recognise(
         self, features: Features, rows: Sequence[Adapter | None], search: Beam | None = None
@@ -131,6 +133,10 @@ class Together:
                 if self.base.active_adapter is not None:
                     self.base.active_adapter.deactivate()
 
+    def activate(self) -> None:
+        """Put everything on again, for the batch it was last put on for."""
+        self._put_on(self._rows)
+
     def deactivate(self) -> None:
         """Take everything off; the base computes as if no adapter had ever been."""
         for thing in reversed(self._in_place):
@@ -148,6 +154,7 @@ class Together:
             raise ValueError(f"not among the adapters here: {', '.join(strangers)}")
 
     def _put_on(self, rows: Sequence[Adapter | None]) -> None:
+        self._rows = rows
         # Stacks of the same adapters choose the same utterances.
         chosen: dict[tuple[Adapter, ...], _Chosen | None] = {}
         for stack in self._stacks:
@@ -182,11 +189,13 @@ def _is_stackable_head(part: nn.Module, base: Base) -> bool:
 @torch.inference_mode()
 def _is_one_product(head: nn.Linear | nn.Conv1d) -> bool:
     """Return whether ``head`` is a product by frame; transformers' convolutions are."""
-    weight, bias = _matrix(head)
+    # In full precision: a GPU computes convolutions in less than it does products.
+    exact = copy.deepcopy(head).to("cpu", torch.float64)
+    weight, bias = _matrix(exact)
     frames = torch.randn(1, 3, weight.shape[1], generator=torch.Generator().manual_seed(0))
-    frames = frames.to(weight)
+    frames = frames.double()
     try:
-        return torch.allclose(head(frames), frames @ weight.T + bias, atol=1e-4, rtol=1e-4)
+        return torch.allclose(exact(frames), frames @ weight.T + bias)
     except RuntimeError:  # it wants another order of dimensions
         return False
 

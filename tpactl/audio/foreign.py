@@ -28,6 +28,8 @@ _MAGIC = re.compile(
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,aac,amr,amrnb,amrwb,wv,ape,tta,wav,ogg,flac,mp3,caf"
 )
+_SPEAKER = re.compile(r"\[[^][]* @ 0x[0-9a-f]+\]\s*")
+"""What ffmpeg puts before a sentence: the part that says it and where that lies in memory."""
 _TOLERANCE_S = 0.1
 """Declared lengths count the encoder's delay or not: up to 80 ms for Opus in WebM."""
 
@@ -144,6 +146,7 @@ def _run(command: list[str]) -> bytes:
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode or done.stderr:
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = said[-1].rpartition(": ")[2].lower() if said else f"exit code {done.returncode}"
+        last = _SPEAKER.sub("", said[-1]) if said else f"exit code {done.returncode}"
+        reason = last.rpartition(": ")[2].lower()
         raise UndecodableError(f"damaged or truncated: ffmpeg says {reason}")
     return done.stdout

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tpactl.audio.declared import shortfall
+from tpactl.audio import mpeg
+from tpactl.audio.declared import mapped, shortfall
 from tpactl.audio.decode import BadAudioError
 from tpactl.audio.resample import Samples, resample
 from tpactl.audio.suffixes import AUDIO_SUFFIXES
@@ -170,6 +171,11 @@ def _look(path: Path, longest_s: float) -> Recording:
         reason = shortfall(path)
         if reason is not None:
             raise BadAudioError(path, reason)
+        if path.suffix.lower() == ".mp3":
+            with mapped(path) as content:
+                if not mpeg.may_be(content):
+                    # libmpg123, asked by this name, would tell stderr about every byte of it.
+                    raise BadAudioError(path, "is no MP3, whatever its name says")
         with soundfile.SoundFile(path) as file:
             found = Recording(path, file.samplerate, file.frames)
     except (soundfile.LibsndfileError, OSError) as error:

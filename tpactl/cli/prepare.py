@@ -51,13 +51,19 @@ def prepare(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="The source's own split or folder to use as test; dev is then drawn from train "
-            "unless --dev-from names it.",
+            help="The split or folder of the source that becomes test. Where that leaves no dev, "
+            "one is drawn from train, by speaker.",
         ),
     ] = None,
-    dev_from: Annotated[str | None, typer.Option(metavar="NAME", help="The same for dev.")] = None,
+    dev_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The one that becomes dev; a part that becomes train as well is divided.",
+        ),
+    ] = None,
     train_from: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The same for train.")
+        str | None, typer.Option(metavar="NAME", help="The one that becomes train.")
     ] = None,
     text_column: Annotated[
         str | None,

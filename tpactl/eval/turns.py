@@ -105,21 +105,25 @@ class Turns:
             indices: (batch,) which utterances of the test set they are, for departments.
         """
         kept = _Kept()
-        turns = {}
+        turns: dict[str, Turn] = {}
         try:
-            for name, adapter in self.systems.items():
+            for name, system in self.systems.items():
+                if isinstance(system, Departments) and system.together.alone:
+                    turns |= self._in_passes(name, system, features, indices)
+                    continue
                 memory = PeakMemory(self.base.device)
                 started = self._now()
-                logits, lengths = self._logits(adapter, features, kept, indices)
-                logits_s = self._now() - started
-                cut = self._cut(adapter)
-                if cut is not None:
-                    logits_s += kept.seconds[cut]
-                for turn, decoder in self._decoders(name):
-                    started = self._now()
-                    texts = decoder.decode(logits, lengths)
-                    seconds = logits_s + self._now() - started
-                    turns[turn] = Turn(texts, seconds, memory.peak_bytes())
+                with self._acting(system, indices):
+                    logits, lengths = self._logits(system, features, kept)
+                    logits_s = self._now() - started
+                    cut = self._cut(system)
+                    if cut is not None:
+                        logits_s += kept.seconds[cut]
+                    for turn, decoder in self._decoders(name):
+                        started = self._now()
+                        texts = decoder.decode(logits, lengths)
+                        seconds = logits_s + self._now() - started
+                        turns[turn] = Turn(texts, seconds, memory.peak_bytes())
         finally:
             activate(self.base, None)
         return turns
@@ -134,32 +138,37 @@ class Turns:
         return None if system is None else self._cuts.get(system.name)
 
     def _logits(
-        self,
-        system: Adapter | Departments | None,
-        features: Features,
-        kept: _Kept,
-        indices: Sequence[int] = (),
+        self, system: Adapter | Departments | None, features: Features, kept: _Kept
     ) -> tuple[Tensor, Tensor]:
+        """Return the logits of a system; departments must be acting."""
+        if not isinstance(system, Departments):
+            activate(self.base, system)
         if system is None:
-            activate(self.base, None)
             with self._keeping(kept):
                 return self.base.logits(features)
         cut = self._cut(system)
         if cut is None:
-            return self._whole_way(system, features, indices)
-        with self._acting(system, indices), self._standing_aside(cut, kept):
+            return self.base.logits(features)
+        with self._standing_aside(cut, kept):
             return self.base.logits(features)
 
-    def _whole_way(
-        self, system: Adapter | Departments, features: Features, indices: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
-        if isinstance(system, Departments):
-            return system.together.logits(features, system.rows(indices))
-        activate(self.base, system)
-        return self.base.logits(features)
+    def _in_passes(
+        self, name: str, system: Departments, features: Features, indices: Sequence[int]
+    ) -> dict[str, Turn]:
+        """Return the turns of departments of which some share no batch with others."""
+        turns: dict[str, Turn] = {}
+        for turn, decoder in self._decoders(name):
+            memory = PeakMemory(self.base.device)
+            started = self._now()
+            search = decoder if isinstance(decoder, Beam) else None
+            texts = system.together.recognise(features, system.rows(indices), search)
+            turns[turn] = Turn(texts, self._now() - started, memory.peak_bytes())
+        return turns
 
     @contextmanager
-    def _acting(self, system: Adapter | Departments, indices: Sequence[int]) -> Iterator[None]:
+    def _acting(
+        self, system: Adapter | Departments | None, indices: Sequence[int]
+    ) -> Iterator[None]:
         if isinstance(system, Departments):
             with system.together.acting(system.rows(indices)):
                 yield
@@ -220,8 +229,9 @@ class Turns:
                 cut = self._cut(system)
                 if system is None or cut is None:
                     continue
-                whole, lengths = self._whole_way(system, features, indices)
-                short, _ = self._logits(system, features, kept, indices)
+                with self._acting(system, indices):
+                    whole, lengths = self.base.logits(features)
+                    short, _ = self._logits(system, features, kept)
                 if _equal(whole, short, lengths):
                     proved[system.name] = cut
         finally:

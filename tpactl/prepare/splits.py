@@ -159,6 +159,12 @@ def _parts(
     labels = {split: named.get(split, own[split] - taken) for split in SPLITS}
     if "train" not in named:
         labels["train"] = own["train"] or set(by_label) - labels["dev"] - labels["test"]
+    both = (labels["dev"] & labels["test"]) - labels["train"]
+    if both:
+        raise InputError(
+            f"--dev-from and --test-from both name {', '.join(sorted(both))}",
+            "name another part for one of them, or divide this one: --train-from it as well",
+        )
     # A part that feeds train and another split is divided between the two.
     drawn = {split for split in SPLITS[1:] if labels[split] & labels["train"]}
     if rule.names_any and not labels["dev"]:

@@ -91,10 +91,10 @@ def rows(path: Path) -> Iterator[Row]:
     """Yield the rows of a ``.csv``, ``.jsonl`` or ``.json`` (JSON lines) file.
 
     Raises:
-        InputError: unreadable, not UTF-8, or a table without a header.
+        InputError: unreadable, not UTF-8, a table without a header, or JSON of another form.
     """
     text = read_text(path)
-    yield from _csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(text)
+    yield from _csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text)
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
@@ -136,7 +136,16 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
         raise InputError(f"{path}: the file is empty", "write a header and one row a recording")
 
 
-def _json_rows(text: str) -> Iterator[Row]:
+def _json_rows(path: Path, text: str) -> Iterator[Row]:
+    first = next((line.strip() for line in text.split("\n") if line.strip()), "")
+    if first.startswith("[") or first == "{":
+        form, entries = (
+            ("a JSON array", ".[]") if first[0] == "[" else ("JSON over many lines", ".")
+        )
+        raise InputError(
+            f"{path}: {form}; JSON lines are needed, one object a line",
+            f"write it so: jq -c '{entries}' '{path.name}' > new, then put it in its place",
+        )
     # Not splitlines: JSON strings may hold U+2028 and the like unescaped.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -38,14 +37,6 @@ COMPILED_STEPS = 200
 """A shorter training ends before the compiler's minute is won back."""
 
 
-@dataclass(frozen=True)
-class Faster:
-    """An engine, and a sentence on what it does for the reader of the run."""
-
-    engine: Engine
-    note: str = ""
-
-
 def choose(
     base: Base,
     trained: Trained,
@@ -57,7 +48,8 @@ def choose(
     ranks: Ranks,
     autocast: Callable[[], AbstractContextManager[None]],
     may_round: bool,
-) -> Faster:
+    note: Callable[[str], None],
+) -> Engine:
     """Return what computes the steps of a training.
 
     Args:
@@ -70,6 +62,7 @@ def choose(
         ranks: the processes that share each batch.
         autocast: of the precision, for modules that are not rewritten.
         may_round: nobody else computes with the base's frozen weights.
+        note: told how the steps are computed, where that is not op by op.
 
     Raises:
         UsageError: ``fast`` is ``on``, and nothing of it applies.
@@ -83,7 +76,7 @@ def choose(
         autocast,
     )
     if config.fast == "off" or (config.fast == "auto" and not is_cuda):
-        return Faster(plain)
+        return plain
     lanes = _Lanes(base, train, config, cached, ranks)
     captured = is_cuda and not _why_no_graphs(base, config)
     shapes = lanes.shapes(course)
@@ -115,11 +108,13 @@ def choose(
         forward: Forward = path if cached is None else path.above
         eager = Eager(forward, plain.output_lengths, device, nullcontext)
     if not captured:
-        return Faster(eager, f"steps: {', '.join(said)}" if said else "")
+        if said:
+            note(f"steps: {', '.join(said)}")
+        return eager
     said.append(f"{len(shapes)} captured shape{'s' if len(shapes) > 1 else ''}")
     parameters = [*trained.body(), *trained.head()]
-    graphed = Graphed(eager, parameters, shapes, lanes.tail, lanes.dtype)
-    return Faster(graphed, f"steps: {', '.join(said)}")
+    note(f"steps: {', '.join(said)}")
+    return Graphed(eager, parameters, shapes, lanes.tail, lanes.dtype, note)
 
 
 def round_frozen(model: nn.Module) -> None:

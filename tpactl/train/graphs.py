@@ -9,7 +9,7 @@ Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from tpactl.bases.base import Features
+from tpactl.errors import reason_of
 from tpactl.train.engine import Eager, LossOf
+from tpactl.train.memory import is_out_of_memory
 from tpactl.train.shapes import Shape
 
 WARM_UP = 3
@@ -45,6 +47,7 @@ class Graphed:
         shapes: to pad batches to.
         tail: shape of one frame of the inputs: (bands,), or () for samples.
         dtype: of the inputs.
+        note: told where something cannot be captured, and every step is computed op by op.
     """
 
     keeps_gradients: ClassVar[bool] = True
@@ -56,7 +59,9 @@ class Graphed:
         shapes: Sequence[Shape],
         tail: tuple[int, ...],
         dtype: torch.dtype,
+        note: Callable[[str], None],
     ) -> None:
+        self._note = note
         self._eager = eager
         self._parameters = list(parameters)
         self._shapes = sorted(shapes, key=lambda shape: shape.area)
@@ -75,12 +80,14 @@ class Graphed:
         shape = next((s for s in self._shapes if s.holds(rows, frames)), None)
         if shape is None:
             return self._eager.add_gradients(inputs, loss_of)
-        if not self._captured:
-            # The largest first: the others find room in the memory that it took.
-            self._captured[self._shapes[-1]] = self._capture(self._shapes[-1])
-        if shape not in self._captured:
-            self._captured[shape] = self._capture(shape)
-        captured = self._captured[shape]
+        try:
+            captured = self._pass_of(shape)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            self._shapes.clear()
+            self._note(f"steps cannot be captured and are computed op by op: {reason_of(error)}")
+            return self._eager.add_gradients(inputs, loss_of)
         # Rows that stand for nothing are silence of full length: no attention without a key.
         lengths = torch.full((shape.rows,), shape.frames, dtype=torch.long)
         lengths[:rows] = inputs.lengths
@@ -95,6 +102,13 @@ class Graphed:
         captured.logits_grad[:rows].copy_(grad)
         captured.backward.replay()
         return loss.detach()
+
+    def _pass_of(self, shape: Shape) -> _Captured:
+        # The largest first: the others find room in the memory that it took.
+        for wanted in (self._shapes[-1], shape):
+            if wanted not in self._captured:
+                self._captured[wanted] = self._capture(wanted)
+        return self._captured[shape]
 
     def _capture(self, shape: Shape) -> _Captured:
         device = self._eager.device

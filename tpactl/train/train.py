@@ -210,7 +210,7 @@ class _Training:
                     note=lambda message: emit(self._note(message, 0)),
                     on_progress=on_progress,
                 )
-            faster = choose(
+            engine = choose(
                 self.base,
                 trained,
                 self.config,
@@ -220,9 +220,8 @@ class _Training:
                 ranks=self.ranks,
                 autocast=accelerator.autocast,
                 may_round=self.material is None,
+                note=lambda message: emit(self._note(message, 0)),
             )
-            if faster.note:
-                emit(self._note(faster.note, 0))
             loop = Loop(
                 base=self.base,
                 trained=trained,
@@ -232,7 +231,7 @@ class _Training:
                 course=course,
                 schedule=schedule,
                 accelerator=accelerator,
-                engine=faster.engine,
+                engine=engine,
                 ranks=self.ranks,
                 meter=self.meter,
                 emit=emit,

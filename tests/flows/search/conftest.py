@@ -18,7 +18,7 @@ SPACE = {
     "training.learning_rate": {"low": 0.5, "high": 2, "log": True, "times_default": True},
     "training.spec_augment": [True, False],
 }
-SHORT = ("training.max_epochs=20", "training.evaluations=10")
+SHORT = ("training.max_epochs=16", "training.evaluations=6")
 
 
 def space_file(folder: Path, space: dict) -> Path:

@@ -84,7 +84,9 @@ def test_a_trial_that_was_promoted_is_the_training_it_would_have_been_alone(foun
     promoted = [t for t in record.trials[1:] if t.state == "finished"]
     assert promoted
     run = trial_folder(out, promoted[-1].number)
-    alone = train(out / "data", Run(run).record.config, tmp_path / "alone")
+    config = Run(run).record.config
+    training = replace(config.training, cache_dir=str(tmp_path / "prefix"))
+    alone = train(out / "data", replace(config, training=training), tmp_path / "alone")
     assert alone.best_step == Run(run).record.best_step
     assert weights(tmp_path / "alone") == weights(run)
 
