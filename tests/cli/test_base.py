@@ -30,7 +30,7 @@ def test_show_counts_exactly_what_an_adapter_adds(tpactl, tiny):
 def test_show_says_it_in_words(tpactl, tiny):
     outcome = tpactl("base", "show", tiny)
     assert outcome.exit_code == 0
-    assert "ParakeetForCTC (family parakeet)" in outcome.out
+    assert "ParakeetForCTC (family parakeet, decoder ctc)" in outcome.out
     assert f"{NUM_BLOCKS} Conformer blocks of width {D_MODEL}, feed-forward 32" in outcome.out
     assert "TPA of width 64" in outcome.out
 

@@ -75,6 +75,9 @@ def test_an_adapter_of_a_transducer_is_trained_measured_packaged_and_heard(
     done = tpactl("package", run, "--name", "recorded/words", "--version", "1.0.0",
                   "--eval", report, "--out", package, "--json")  # fmt: skip
     assert done.exit_code == 0, done.out
+    kind = family.removeprefix("parakeet-")
+    assert stored["task_type"] == kind.upper()
+    assert f"- conformer-{kind}" in tpactl("inspect", package, "--card").out
     done = tpactl("verify", package, "--base", base, "--json")
     assert done.exit_code == 0, done.out
     canary = done.json["canary"]

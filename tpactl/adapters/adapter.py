@@ -80,7 +80,7 @@ class Adapter(nn.Module):
 
     @property
     def head(self) -> nn.Module:
-        """The CTC head that is heard while the adapter is active: its own, or the base's."""
+        """The head that is heard while the adapter is active: its own, or the base's."""
         for part in self._all_parts():
             if isinstance(part, OwnModule) and part.path == self.base.head_path:
                 return part.own
@@ -137,6 +137,7 @@ class Adapter(nn.Module):
                 keys.setdefault(key, []).append(part.path)
         return AdapterConfig(
             peft_type=self.method.peft_type,
+            task_type=self.base.decoder.name.upper(),
             base_model_name_or_path=self.base.ref,
             base_model_digest=base_digest,
             num_parameters=self.num_parameters,

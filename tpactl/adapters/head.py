@@ -1,4 +1,4 @@
-"""Head only: the base stays whole and a CTC head of the department's own is trained."""
+"""Head only: the base stays whole and a head of the department's own is trained."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from tpactl.bases.base import Base
 
 
 def build(base: Base, settings: None, seed: int) -> list[Part]:
-    """Return nothing: all that is trained is what ``decoder`` names, the CTC head by default."""
+    """Return nothing: all that is trained is what ``decoder`` names, the head by default."""
     return []

@@ -202,8 +202,8 @@ register(
     Method(
         name="head",
         peft_type="HEAD",
-        summary="the CTC head alone",
-        title="A trained CTC head",
+        summary="the head alone",
+        title="A trained head",
         module="tpactl.adapters.head",
     )
 )

@@ -47,11 +47,11 @@ def show(
             "base": found.ref,
             "path": found.path,
             "digest": found.digest,
-            "class": f"{found.model_class} (family {found.family})",
+            "class": f"{found.model_class} (family {found.family}, decoder {found.decoder})",
             "blocks": f"{found.blocks} Conformer blocks of width {found.d_model}, feed-forward "
             + ", ".join(map(str, found.feed_forward_dims)),
             "parameters": f"{found.parameters:,}",
-            "head": f"{found.head}: {found.vocabulary} outputs, blank {found.blank_id}, "
+            "head": f"{found.head}: {found.vocabulary} labels, blank {found.blank_id}, "
             f"{found.head_parameters:,} parameters",
             "adapter sites": f"{len(found.adapter_sites)}: {first} ... {last}",
             f"TPA of width {width}": f"{found.adapter_parameters:,} parameters, "

@@ -38,7 +38,7 @@ def train(
         str | None,
         typer.Option(
             metavar="METHOD",
-            help="What is trained, with the CTC head. "
+            help="What is trained, with the head (CTC's, or a transducer's output layer). "
             + "".join(f"{method.name}: {method.summary}. " for method in METHODS.values())
             + "full: every weight of the base. The default is tpa.",
         ),

@@ -21,11 +21,13 @@ class BaseDescription(Record, kw_only=True):
     feed_forward_dims: list[int]
     """Hidden units of the feed-forward modules; one value where all are equal."""
     parameters: int
+    decoder: str
+    """``ctc``, ``rnnt`` or ``tdt``."""
     head: str
-    """Module path of the CTC head."""
+    """Module path of the head."""
     head_parameters: int
     vocabulary: int
-    """Outputs of the head, the blank included."""
+    """Labels, the blank included; the head of a TDT has an output for each duration besides."""
     blank_id: int
     adapter_sites: list[str]
     """Exact module paths that a TPA stands beside."""
@@ -54,6 +56,7 @@ def describe(ref: str, bottleneck_dim: int) -> BaseDescription:
         d_model=base.d_model,
         feed_forward_dims=sorted({site.linear_in.out_features for site in sites}),
         parameters=base.num_parameters,
+        decoder=base.decoder.name,
         head=base.head_path,
         head_parameters=sum(tensor.numel() for tensor in base.head.parameters()),
         vocabulary=base.vocab_size,

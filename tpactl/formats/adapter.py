@@ -152,6 +152,7 @@ class AdapterConfig(Record, kw_only=True):
     peft_type: str
     """``TPA``, ``HOULSBY``, ``PFEIFFER``, ``PARALLEL``, ``HEAD``, ``BITFIT``, ``LORA``, ``IA3``."""
     task_type: str = "CTC"
+    """What the base is: ``CTC``, ``RNNT`` or ``TDT``."""
     inference_mode: bool = True
     base_model_name_or_path: str
     revision: str | None = None
@@ -159,7 +160,7 @@ class AdapterConfig(Record, kw_only=True):
     """``BaseIdentity.digest`` of the base it was trained on."""
     target_modules: list[str]
     modules_to_save: list[str]
-    """Modules of the base trained whole and stored with the adapter (the CTC head)."""
+    """Modules of the base trained whole and stored with the adapter, the head for one."""
     bottleneck_dim: int | None = None
     adapter_input: str | None = None
     activation: str | None = None

@@ -11,6 +11,8 @@ from tpactl.formats.files import Record
 
 SCHEMA_VERSION = 1
 
+_TRANSDUCERS = {"ParakeetForRNNT": "rnnt", "ParakeetForTDT": "tdt"}
+
 
 class BaseIdentity(Record, kw_only=True):
     """Digests (``sha256:<hex>``) of all that decides what a base computes."""
@@ -27,6 +29,11 @@ class BaseIdentity(Record, kw_only=True):
     """Tensor name to the digest of its name, dtype, shape and bytes."""
     model_class: str
     num_parameters: int
+
+    @property
+    def decoder(self) -> str:
+        """``rnnt`` or ``tdt`` for a transducer, otherwise ``ctc``."""
+        return _TRANSDUCERS.get(self.model_class, "ctc")
 
 
 def differences(expected: BaseIdentity, actual: BaseIdentity, most: int = 5) -> list[str]:

@@ -45,7 +45,7 @@ class TrainingSettings(Record, kw_only=True):
     learning_rate: Positive | None = None
     """Of the adapter's parameters, or of the whole model for the method ``full``."""
     head_learning_rate: Positive | None = None
-    """Of the CTC head."""
+    """Of the head, or what else ``decoder`` names."""
     weight_decay: Annotated[float, Meta(ge=0)] = 0.0
     warmup_fraction: Fraction = 0.1
     """Of all steps; then a cosine to zero."""
@@ -108,7 +108,7 @@ class RunConfig(Record, kw_only=True):
     data: str | None = None
     """A prepared data set, or a department's raw folder, which is prepared first."""
     decoder: list[str] | Literal["head", "none"] = "head"
-    """What of the decoder is trained with the adapter: the CTC head, nothing, or modules by their
+    """What of the decoder is trained with the adapter: the head, nothing, or modules by their
     exact paths in the base, ``head`` among them if wanted."""
     adapter: TPASettings = TPASettings()
     lora: LoRASettings = LoRASettings()

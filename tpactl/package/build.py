@@ -143,7 +143,13 @@ def build(
         ),
         CANARY_FILE: made.to_bytes(),
         CARD_FILE: write_card(
-            name, version, base_ref, opened.record, report, _read_card(card)
+            name,
+            version,
+            base_ref,
+            opened.record,
+            report,
+            _read_card(card),
+            base.identity.decoder,
         ).encode(),
     }
     if report is not None:

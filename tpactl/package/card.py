@@ -25,6 +25,7 @@ def write_card(
     run: RunRecord,
     report: Report | None,
     text: str | None,
+    decoder: str,
 ) -> str:
     """Return the card.
 
@@ -35,11 +36,12 @@ def write_card(
         run: where the numbers on data and training come from.
         report: the evaluation, ``None`` for "unevaluated".
         text: the department's own words, Markdown.
+        decoder: the base's: ``ctc``, ``rnnt`` or ``tdt``.
     """
     parts = [
-        _front_matter(base_ref, report),
+        _front_matter(base_ref, report, decoder),
         f"# {name} {version}\n",
-        _summary(base_ref, run),
+        _summary(base_ref, run, decoder),
         _evaluation(report),
         _data(run),
         _training(run),
@@ -53,8 +55,8 @@ def write_card(
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
-def _front_matter(base_ref: str, report: Report | None) -> str:
-    tags = ["speech-recognition", "conformer-ctc", "two-parallel-adapter"]
+def _front_matter(base_ref: str, report: Report | None, decoder: str) -> str:
+    tags = ["speech-recognition", f"conformer-{decoder}", "two-parallel-adapter"]
     if report is None:
         tags.append("unevaluated")
     return "\n".join(
@@ -71,14 +73,14 @@ def _front_matter(base_ref: str, report: Report | None) -> str:
     )
 
 
-def _summary(base_ref: str, run: RunRecord) -> str:
+def _summary(base_ref: str, run: RunRecord, decoder: str) -> str:
     untrained = (
         "\n**Untrained.** No step of the training was better than the base alone, so the adapter "
         "changes nothing.\n"
         if run.best_step == 0
         else ""
     )
-    what = _what(run.config)
+    what = _what(run.config, decoder)
     return (
         f"{what} for the speech model `{base_ref}`: {run.cost.trained_parameters:,} trained "
         f"parameters beside the {run.cost.base_parameters:,} of the base, which is unchanged and "
@@ -87,15 +89,16 @@ def _summary(base_ref: str, run: RunRecord) -> str:
     )
 
 
-def _what(config: RunConfig) -> str:
+def _what(config: RunConfig, decoder: str) -> str:
     """Name the parts that were trained."""
-    method, decoder = find(config.method), config.decoder
+    method, trained = find(config.method), config.decoder
+    head = "CTC head" if decoder == "ctc" else "joint output layer"
     if method.section is None:
-        return method.title if decoder == "head" else "Trained decoder modules"
-    if decoder in ("none", []):
+        return f"A trained {head}" if trained == "head" else "Trained decoder modules"
+    if trained in ("none", []):
         return method.title
     return f"{method.title} and " + (
-        "a CTC head" if decoder == "head" else _count(len(decoder), "decoder module")
+        f"a {head}" if trained == "head" else _count(len(trained), "decoder module")
     )
 
 

@@ -68,7 +68,7 @@ def model_config(record: PackageRecord, parts: Mapping[str, Blob]) -> bytes:
     return canonical_json(
         {
             "descriptor": {
-                "family": "conformer-ctc",
+                "family": f"conformer-{record.base.decoder}",
                 "name": record.name,
                 "title": f"{record.name} {record.version}",
                 "version": record.version,

@@ -40,7 +40,7 @@ class Trained(Protocol):
         """Return the trained parameters outside the decoder."""
 
     def head(self) -> list[nn.Parameter]:
-        """Return the trained parameters of the decoder: the CTC head, or what stands for it."""
+        """Return the trained parameters of the decoder: the head, or what stands for it."""
 
     def learning(self, yes: bool) -> None:
         """Switch dropout on or off; BatchNorm never leaves ``eval()``."""
