@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from tpactl.errors import InputError
 from tpactl.formats.report import (
     AgainstFull,
@@ -20,6 +18,7 @@ from tpactl.formats.report import (
     Projection,
     SystemResult,
 )
+from tpactl.formats.yaml_file import read_record
 
 _JOULES_PER_KWH = 3_600_000.0
 
@@ -30,17 +29,10 @@ def read_prices(path: Path) -> Prices:
     Raises:
         InputError: no such file, or not these keys and numbers.
     """
-    try:
-        prices = msgspec.yaml.decode(path.read_bytes(), type=Prices)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read: {error.strerror or error}", "give a YAML file of prices"
-        ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: no prices: {' '.join(str(error).split())}",
-            "write price_per_hour, watts, price_per_kwh and currency into it",
-        ) from error
+    fix = "write price_per_hour, watts, price_per_kwh and currency into it"
+    prices, _ = read_record(
+        path, Prices, what="prices", flag="--prices", fix=fix, key="price", error=InputError
+    )
     check_prices(prices)
     return prices
 

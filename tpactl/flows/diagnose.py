@@ -14,6 +14,7 @@ from typing import Literal
 
 from tpactl import __version__, shipped
 from tpactl.errors import TpactlError
+from tpactl.flows import requirements
 from tpactl.formats.files import Record
 
 SCHEMA_VERSION = 1
@@ -22,23 +23,11 @@ GB = 1e9
 LOW_MEMORY_BYTES = 3 * GB
 LOW_DISK_BYTES = 2 * GB
 
-NEEDED = {
-    # Distribution name to a module whose import proves that its binary parts load.
-    "torch": "torch",
-    "transformers": "transformers",
-    "accelerate": "accelerate",
-    "safetensors": "safetensors",
-    "soundfile": "soundfile",
-    "soxr": "soxr",
-    "jiwer": "jiwer",
-    "whisper-normalizer": "whisper_normalizer",
-    "numpy": "numpy",
-    "msgspec": "msgspec",
-    "PyYAML": "yaml",
-    "filelock": "filelock",
-    "typer": "typer",
-    "rich": "rich",
-}
+MODULES = {"pyyaml": "yaml"}
+"""Distribution to the module whose import proves that its binary parts load, where the names differ
+by more than a dash."""
+LOADED_APART = ("torchaudio",)
+"""Not needed where it does not load."""
 
 
 class Check(Record, kw_only=True):
@@ -66,6 +55,7 @@ def diagnose(folder: Path) -> Diagnosis:
     checks = [
         *_interpreter(),
         *_packages(),
+        *_extras(),
         *_audio(),
         *_devices(),
         *_memory(),
@@ -92,16 +82,59 @@ def _packages() -> Iterator[Check]:
         quiet()  # also hides a torchaudio that does not load from transformers
     except ImportError:
         pass  # found again below, by name
-    for distribution, module in NEEDED.items():
-        fix = f"run: pip install --force-reinstall {distribution}"
-        try:
-            importlib.import_module(module)
-            yield _ok(distribution, importlib.metadata.version(distribution))
-        except importlib.metadata.PackageNotFoundError:
-            yield _ok(distribution, "installed, version unknown")
-        except Exception as error:  # a broken library fails in any way it likes
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            yield Check(name=distribution, state="broken", value=reason, fix=fix)
+    try:
+        packages = requirements.needed()
+    except importlib.metadata.PackageNotFoundError:
+        yield Check(
+            name="packages",
+            state="note",
+            value="tpactl runs from a folder, uninstalled: what it needs is unknown",
+            fix="run in that folder: pip install -e .",
+        )
+        return
+    for package in packages:
+        if package.name not in LOADED_APART:
+            yield _package(package)
+
+
+def _package(package: requirements.Package) -> Check:
+    name, wanted = package.name, package.name + package.wanted
+    if package.installed is not None and not package.fits:
+        return Check(
+            name=name,
+            state="broken",
+            value=f"{package.installed}; tpactl needs {package.wanted}",
+            fix=f"run: pip install '{wanted}'",
+        )
+    module = MODULES.get(name.lower(), name.lower().replace("-", "_"))
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken library fails in any way it likes
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        fix = f"run: pip install --force-reinstall '{wanted}'"
+        return Check(name=name, state="broken", value=reason, fix=fix)
+    return _ok(name, package.installed or "installed, version unknown")
+
+
+def _extras() -> Iterator[Check]:
+    try:
+        found = requirements.extras()
+    except importlib.metadata.PackageNotFoundError:
+        return  # said already
+    for extra, packages in sorted(found.items()):
+        name = f"extra {extra}"
+        lacking = [package for package in packages if not package.fits]
+        if not lacking:
+            yield _ok(name, ", ".join(f"{each.name} {each.installed}" for each in packages))
+            continue
+        said = (f"{p.name} {p.installed} (needs {p.wanted})" if p.installed else f"no {p.name}"
+                for p in lacking)  # fmt: skip
+        yield Check(
+            name=name,
+            state="note",
+            value=", ".join(said),
+            fix=f"if you want it, run: pip install 'tpactl[{extra}]'",
+        )
 
 
 def _audio() -> Iterator[Check]:
@@ -206,7 +239,7 @@ def _shipped_files() -> Iterator[Check]:
         from tpactl.bases.identity import fingerprint
 
         identity = fingerprint(shipped.starter_base())
-        yield _ok("starter base", f"{identity.num_parameters:,} parameters, {identity.digest}")
+        yield _ok("starter base", f"{identity.num_parameters:,} parameters, {identity.digest[:19]}")
     except (TpactlError, ImportError) as error:
         yield Check(name="starter base", state="broken", value=str(error), fix=reinstall)
     parts: dict[str, Callable[[], Path]] = {

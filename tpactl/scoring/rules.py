@@ -11,11 +11,10 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from tpactl.errors import InputError
 from tpactl.formats.files import canonical_json, sha256_of
 from tpactl.formats.rules import Replacement, Rules
+from tpactl.formats.yaml_file import read_record
 
 
 def read_rules(path: Path) -> tuple[str, str, Callable[[str], str]]:
@@ -25,20 +24,14 @@ def read_rules(path: Path) -> tuple[str, str, Callable[[str], str]]:
         InputError: no such file, no YAML, a key or value that is none, or expressions that are not
             regular; all faults of the last kind at once.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read: {error.strerror or error}",
-            "give --normaliser a name or a file of rules",
-        ) from error
-    try:
-        rules = msgspec.yaml.decode(content, type=Rules)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: no rules of a normaliser: {' '.join(str(error).split())}",
-            "write it as docs/guide/eval.md shows: unicode, replace, case, punctuation, spelling",
-        ) from error
+    rules, _ = read_record(
+        path,
+        Rules,
+        what="rules of a normaliser",
+        flag="--normaliser",
+        fix="write it as docs/guide/eval.md shows: unicode, replace, case, punctuation, spelling",
+        error=InputError,
+    )
     faults = [fault for rule in rules.replace if (fault := _fault(rule))]
     if faults:
         raise InputError(

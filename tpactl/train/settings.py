@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -17,25 +16,11 @@ import msgspec
 import yaml
 
 from tpactl.adapters.settings import check, check_read
-from tpactl.errors import UsageError, reason_of
+from tpactl.errors import UsageError
 from tpactl.formats.augment import AugmentSettings
 from tpactl.formats.files import to_builtins
 from tpactl.formats.run import RunConfig
-
-Tree = dict[str, Any]
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads ``1e-3`` as a number; YAML 1.1 takes it for text, because it has no dot."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the text ``1e-3``, which ``_Loader`` would take for a number."""
-
-
-_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-for _yaml in (_Loader, _Dumper):
-    _yaml.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+from tpactl.formats.yaml_file import Dumper, Loader, Tree, read_yaml
 
 
 def read(
@@ -57,7 +42,9 @@ def read(
         UsageError: an unknown key (with the closest valid one) or a value of the wrong type; all
             faults are gathered. Also a key given to ``--set`` that the chosen method does not read.
     """
-    tree = read_yaml(file) if file is not None else {}
+    tree: Tree = {}
+    if file is not None:
+        tree = read_yaml(file, what="run file", flag="--config", may_be_empty=True)
     faults = _unknown_keys(tree, str(file))
     for key, value in (flags or {}).items():
         if value is not None:
@@ -86,44 +73,10 @@ def read(
 
 def write(config: RunConfig) -> str:
     """Return ``config`` as the text of a run file; reading it gives an equal configuration."""
-    body: str = yaml.dump(to_builtins(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    body: str = yaml.dump(to_builtins(config), Dumper=Dumper, sort_keys=False, allow_unicode=True)
     return (
         "# Every setting of this run, resolved. Train it again: tpactl train --config THIS\n" + body
     )
-
-
-def read_yaml(file: Path, *, what: str = "run file", flag: str = "--config") -> Tree:
-    """Return the mapping in a YAML file; ``1e-3`` is a number.
-
-    Args:
-        file: to read.
-        what: it should be, for messages.
-        flag: it was given to.
-
-    Raises:
-        UsageError: it cannot be read, or is no mapping.
-    """
-    try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise UsageError(
-            f"{file}: cannot be read: {error.strerror or error}", f"check the path given to {flag}"
-        ) from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(
-            f"{file} line {line}: not YAML: {error.problem}", f"correct the {what}"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not YAML: {reason_of(error)}", f"correct the {what}") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise UsageError(
-            f"{file}: expected keys of a {what}, found a {type(tree).__name__}",
-            f"correct the {what}",
-        )
-    return {str(key): value for key, value in tree.items()}
 
 
 def _check_augment(augment: AugmentSettings, named: Sequence[str]) -> None:
@@ -143,7 +96,7 @@ def _check_augment(augment: AugmentSettings, named: Sequence[str]) -> None:
 
 def _scalar(text: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, Loader)
     except yaml.YAMLError:
         return text
 

@@ -14,7 +14,8 @@ from tpactl.formats.run import RunConfig
 from tpactl.formats.search import Range, Space
 from tpactl.shipped import templates
 from tpactl.train.same_training import MAY_CHANGE
-from tpactl.train.settings import read, read_yaml, unknown, valid_keys
+from tpactl.formats.yaml_file import read_yaml
+from tpactl.train.settings import read, unknown, valid_keys
 
 _SAME_IN_ALL = {
     "device",
@@ -44,7 +45,7 @@ def read_space(file: Path, config: RunConfig) -> Space:
         UsageError: with every key that is unknown or must not vary and every value that its key
             does not take.
     """
-    tree = read_yaml(file, what="search space", flag="--space")
+    tree = read_yaml(file, what="search space", flag="--space", may_be_empty=True)
     faults: list[str] = []
     space: Space = {}
     for key, given in tree.items():
