@@ -80,8 +80,7 @@ def search(
     Example:
       tpactl search --data data --base starter --budget 20m --out search
     """
-    from tpactl.flows.search.budget import seconds_of
-    from tpactl.flows.search.search import Limits
+    from tpactl.flows.search.budget import Limits, seconds_of
     from tpactl.flows.search.search import search as run_search
     from tpactl.train.settings import read
 

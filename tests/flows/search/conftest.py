@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tests.train.conftest import accent, quick, taught, tones  # noqa: F401  (fixtures)
-from tpactl.flows.search.search import Limits, search
+from tpactl.flows.search.budget import Limits
+from tpactl.flows.search.search import search
 from tpactl.formats.run import RunConfig
 from tpactl.formats.search import SearchRecord
 

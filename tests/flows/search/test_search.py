@@ -16,9 +16,9 @@ from tests.train.test_resume import weights
 from tests.train.tones import relabel
 from tpactl.bases.load import load_base
 from tpactl.errors import InputError, UsageError
-from tpactl.flows.search.budget import seconds_of
+from tpactl.flows.search.budget import Limits, seconds_of
 from tpactl.flows.search.picture import front
-from tpactl.flows.search.search import Limits, search
+from tpactl.flows.search.search import search
 from tpactl.flows.search.speakers import part
 from tpactl.formats.dataset import DataSet
 from tpactl.formats.run import Run

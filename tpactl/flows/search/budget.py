@@ -1,12 +1,23 @@
-"""A budget as one writes it: ``90s``, ``20m``, ``1.5h``."""
+"""When a search ends, and a budget as one writes it: ``90s``, ``20m``, ``1.5h``."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from tpactl.errors import UsageError
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a search ends; at least one is set."""
+
+    budget_s: float | None = None
+    """Seconds, over all processes that continue it. The default is trained to its end anyway."""
+    trials: int | None = None
+    """Configurations, the default among them."""
 
 
 def seconds_of(budget: str) -> float:

@@ -12,9 +12,9 @@ from tpactl.adapters.methods import FULL, METHODS, find
 from tpactl.errors import UsageError, reason_of
 from tpactl.formats.run import RunConfig
 from tpactl.formats.search import Range, Space
+from tpactl.formats.yaml_file import read_yaml
 from tpactl.shipped import templates
 from tpactl.train.same_training import MAY_CHANGE
-from tpactl.formats.yaml_file import read_yaml
 from tpactl.train.settings import read, unknown, valid_keys
 
 _SAME_IN_ALL = {
