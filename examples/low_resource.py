@@ -60,6 +60,35 @@ VARIANTS = {
 TUNING = {
     "TPA, rate 4e-3": ("method=tpa", "training.learning_rate=4e-3"),
     "TPA, rate 16e-3": ("method=tpa", "training.learning_rate=16e-3"),
+    "TPA, rate 2e-3": ("method=tpa", "training.learning_rate=2e-3"),
+    "TPA, rate 1e-3": ("method=tpa", "training.learning_rate=1e-3"),
+    "four sites of width 32, rate 2e-3": (
+        "method=tpa",
+        "adapter.sites=[ffn1, attention, conv, ffn2]",
+        "adapter.bottleneck_dim=32",
+        "training.learning_rate=2e-3",
+    ),
+    "four sites of width 32, rate 4e-3": (
+        "method=tpa",
+        "adapter.sites=[ffn1, attention, conv, ffn2]",
+        "adapter.bottleneck_dim=32",
+        "training.learning_rate=4e-3",
+    ),
+    "TPA, residual input, rate 2e-3": (
+        "method=tpa",
+        "adapter.input=residual",
+        "training.learning_rate=2e-3",
+    ),
+    "TPA, width 80, rate 2e-3": (
+        "method=tpa",
+        "adapter.bottleneck_dim=80",
+        "training.learning_rate=2e-3",
+    ),
+    "TPA, scale 4, rate 1e-3": (
+        "method=tpa",
+        "adapter.scale=4",
+        "training.learning_rate=1e-3",
+    ),
     "TPA, width 80": ("method=tpa", "adapter.bottleneck_dim=80"),
     "TPA, 32 epochs": ("method=tpa", "training.max_epochs=32", "training.patience=10"),
     "TPA, batches of 30 s": ("method=tpa", "training.batch_s=30"),
