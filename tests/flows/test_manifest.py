@@ -49,7 +49,7 @@ def test_csv_and_json_lines_say_the_same_in_their_own_order(tmp_path):
         ("a.jsonl", '{"file": 3, "adapter": "x"}\n', "file is 3"),
         ("a.jsonl", '{"file": "a\\u0000.wav", "adapter": "x"}\n', "a file's name is expected"),
         ("a.jsonl", '{"file": "a.wav", "adap', "not valid JSON"),
-        ("a.jsonl", "[1]\n", "not a JSON object"),
+        ("a.jsonl", "3\n", "not a JSON object"),
     ],
 )
 def test_what_could_lose_an_adapter_is_refused(tmp_path, name, text, said):
