@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,3 +222,13 @@ def test_noise_named_mp3_is_refused_without_a_word_on_stderr(tmp_path, capfd):
     with pytest.raises(BadAudioError, match="not an audio file"):
         decode(path)
     assert capfd.readouterr().err == ""
+
+
+def test_a_name_that_is_no_utf_8_is_read_like_any_other(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    try:
+        soundfile.write(tmp_path / "a.wav", speech_like(0.5, 16_000, 1), 16_000)
+        (tmp_path / "a.wav").rename(path)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    assert decode(path).duration_s == 0.5

@@ -7,6 +7,7 @@ than it declares is refused: see ``tpactl.audio.declared`` for why the decoders 
 from __future__ import annotations
 
 import io
+import os
 import re
 import stat
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ def decode(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Decoded:
         samples, rate = _read(path)
     except FileNotFoundError as error:
         raise BadAudioError(path, "no such file", "check the path") from error
+    except UnicodeEncodeError as error:
+        raise BadAudioError(path, "its name is not UTF-8", "rename the file") from error
     except OSError as error:
         raise BadAudioError(
             path, f"cannot be read: {error.strerror or error}", "check it"
@@ -142,6 +145,11 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
     return samples, rate
 
 
+def named(path: Path) -> bytes:
+    """Return the name as the system holds it; as text, soundfile refuses one that is no UTF-8."""
+    return os.fsencode(path)
+
+
 def _open(path: Path) -> soundfile.SoundFile:
     if path.suffix.lower() == ".mp3":
         with mapped(path) as raw:
@@ -150,7 +158,7 @@ def _open(path: Path) -> soundfile.SoundFile:
                 return soundfile.SoundFile(io.BytesIO(raw[:]))
     unfinished = unfinished_wav(path)
     if unfinished is None:
-        return soundfile.SoundFile(path)
+        return soundfile.SoundFile(named(path))
     content = bytearray(path.read_bytes())
     length = min(len(content) - unfinished - 4, 0xFFFFFFFF)
     content[unfinished : unfinished + 4] = length.to_bytes(4, "little")

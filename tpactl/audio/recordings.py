@@ -17,7 +17,7 @@ import soundfile
 
 from tpactl.audio import mpeg
 from tpactl.audio.declared import mapped, shortfall
-from tpactl.audio.decode import BadAudioError
+from tpactl.audio.decode import BadAudioError, named
 from tpactl.audio.resample import Samples, resample
 from tpactl.audio.suffixes import AUDIO_SUFFIXES
 from tpactl.formats.files import canonical_json, sha256_of
@@ -51,7 +51,7 @@ class Recording:
             BadAudioError: the file is gone, damaged, or holds what is no number.
         """
         try:
-            with soundfile.SoundFile(self.path) as file:
+            with soundfile.SoundFile(named(self.path)) as file:
                 file.seek(start)
                 samples: np.ndarray = file.read(count, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:
@@ -176,7 +176,7 @@ def _look(path: Path, longest_s: float) -> Recording:
                 if not mpeg.may_be(content):
                     # libmpg123, asked by this name, would tell stderr about every byte of it.
                     raise BadAudioError(path, "is no MP3, whatever its name says")
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(named(path)) as file:
             found = Recording(path, file.samplerate, file.frames)
     except (soundfile.LibsndfileError, OSError) as error:
         raise BadAudioError(path, _reason(error)) from error
