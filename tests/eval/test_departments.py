@@ -175,7 +175,7 @@ def test_an_evaluation_that_was_stopped_goes_on(room, runs, tmp_path, monkeypatc
     data = with_departments(shutil.copytree(room.data, tmp_path / "data"))
     plan = Plan(normaliser="none", adapter_column="department")
     real = recognise.plan_batches
-    monkeypatch.setattr(recognise, "plan_batches", lambda d, **k: real(d, 1.0, **k))
+    monkeypatch.setattr(recognise, "plan_batches", lambda d, **k: real(d, **k | {"batch_s": 1.0}))
     whole = compare(data, "test", str(room.base), systems(runs), tmp_path / "whole", plan=plan)
 
     def stop(stage, done, total):

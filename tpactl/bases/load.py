@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,33 @@ def load_base(ref: str, *, device: str = "cpu", dtype: torch.dtype = torch.float
         family=family,
         blocks=blocks,
     )
+
+
+def twin(base: Base) -> Base:
+    """Return ``base`` once more: the same tensors, in modules of its own.
+
+    What is put on the modules of one, such as an adapter, is not on those of the other, so each of
+    two threads may recognise with its own.
+
+    Args:
+        base: without an adapter in place.
+    """
+    if base.active_adapter is not None:
+        raise ValueError("an adapter is in place: its hooks would be copied")
+    shared = {id(tensor): tensor for tensor in (*base.model.parameters(), *base.model.buffers())}
+    model = copy.deepcopy(base.model, shared)
+    family, blocks = find_blocks(model, FAMILIES)
+    made = Base(
+        ref=base.ref,
+        path=base.path,
+        model=model,
+        tokenizer=copy.deepcopy(base.tokenizer),
+        feature_extractor=copy.deepcopy(base.feature_extractor),
+        family=family,
+        blocks=blocks,
+    )
+    made.identity = base.identity
+    return made
 
 
 def _load_model(ref: str, path: Path, dtype: torch.dtype) -> nn.Module:

@@ -17,6 +17,8 @@ from tpactl.formats.progress import Progress
 
 BATCH_S = 120.0
 """Seconds of audio a batch, padding included."""
+CPU_BATCH_S = 30.0
+"""The same on a CPU, whose caches do not hold what a larger batch computes on the way."""
 
 
 @dataclass(frozen=True)

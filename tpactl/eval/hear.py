@@ -1,7 +1,8 @@
 """Recognition of the same audio by several systems, with the time each of them takes.
 
-One batch is in memory at a time, and the next one is read meanwhile: its audio is decoded once, its
-features computed once, and every adapter on the base takes its turn.
+The audio of a batch is decoded once, its features computed once, and every adapter on the base
+takes its turn. One batch is heard at a time and the next one read meanwhile; on a CPU of several
+cores as many are heard side by side as there are twins of the model.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Hearing:
 
 
 def hear(
-    turns: Turns,
+    workers: Sequence[Turns],
     condition: Condition,
     hearing: Hearing,
     journal: Journal,
@@ -95,7 +96,7 @@ def hear(
     """Put what each system hears in every utterance into ``hearing``.
 
     Args:
-        turns: the systems on one loaded model.
+        workers: the same systems on as many twins of one model; each takes a batch at a time.
         condition: what they hear; the audio is compared with its digests while it is read.
         hearing: of this condition; systems of other models may be in it already.
         journal: what was heard before a stop is taken from it, the rest put into it.
@@ -106,6 +107,7 @@ def hear(
         IntegrityError: an audio file is not the one that was prepared.
     """
     durations_s = condition.test_set.durations_s
+    turns = workers[0]
     names = turns.names
     done: set[int] = set()
     for batch in journal.earlier(condition.name, names):
@@ -113,27 +115,56 @@ def hear(
         done.update(batch.indices)
         on_batch(len(batch.indices))
     plan = [batch for batch in _plan(turns, condition) if not done.issuperset(batch)]
-    for indices, waves, snr_db in ahead(_read(condition, batch) for batch in plan):
-        started = time.perf_counter()
-        features = turns.base.features(waves)
-        features_s = time.perf_counter() - started
-        heard = HeardBatch(
-            condition=condition.name,
-            indices=indices,
-            turns=[
-                evaluation.Turn(
-                    system=name,
-                    texts=turn.texts,
-                    seconds=turn.seconds + features_s,
-                    memory_bytes=turn.memory_bytes,
-                )
-                for name, turn in turns.take(features, indices).items()
-            ],
-            snr_db=snr_db,
-        )
+    if condition.one_by_one:
+        # It measures how long one utterance takes when nothing else is done.
+        workers = workers[:1]
+    for heard in _heard(workers, condition, plan):
         journal.add(heard)
         hearing.add(heard, durations_s)
-        on_batch(len(indices))
+        on_batch(len(heard.indices))
+
+
+def _heard(
+    workers: Sequence[Turns], condition: Condition, plan: Sequence[list[int]]
+) -> Iterator[HeardBatch]:
+    """Yield the batches of ``plan`` in its order, heard by as many threads as there are workers."""
+    if len(workers) == 1:
+        for indices, waves, snr_db in ahead(_read(condition, batch) for batch in plan):
+            yield _take(workers[0], condition, indices, waves, snr_db)
+        return
+    from tpactl.bases.side_by_side import side_by_side
+
+    def work(turns: Turns, batch: list[int]) -> HeardBatch:
+        return _take(turns, condition, *_read(condition, batch), side_by_side=len(workers))
+
+    yield from side_by_side(workers, work, plan)
+
+
+def _take(
+    turns: Turns,
+    condition: Condition,
+    indices: list[int],
+    waves: list[Samples],
+    snr_db: list[float | None] | None,
+    side_by_side: int = 1,
+) -> HeardBatch:
+    started = time.perf_counter()
+    features = turns.base.features(waves)
+    features_s = time.perf_counter() - started
+    return HeardBatch(
+        condition=condition.name,
+        indices=indices,
+        turns=[
+            evaluation.Turn(
+                system=name,
+                texts=turn.texts,
+                seconds=(turn.seconds + features_s) / side_by_side,
+                memory_bytes=turn.memory_bytes,
+            )
+            for name, turn in turns.take(features, indices).items()
+        ],
+        snr_db=snr_db,
+    )
 
 
 def warm_up(turns: Turns) -> None:
@@ -155,13 +186,14 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 
 def _plan(turns: Turns, condition: Condition) -> list[list[int]]:
     """Return indices in batches, of like duration and the longest first."""
-    from tpactl.bases.recognise import plan_batches
+    from tpactl.bases.recognise import BATCH_S, CPU_BATCH_S, plan_batches
 
     if condition.one_by_one:
         return [[index] for index in condition.indices]
     durations_s = [condition.test_set.durations_s[index] for index in condition.indices]
     one_length = turns.base.family.padding_leaks
-    planned = plan_batches(durations_s, one_length=one_length)
+    longest_s = CPU_BATCH_S if turns.base.device.type == "cpu" else BATCH_S
+    planned = plan_batches(durations_s, batch_s=longest_s, one_length=one_length)
     return [[condition.indices[place] for place in batch] for batch in planned]
 
 

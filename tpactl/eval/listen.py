@@ -78,6 +78,7 @@ def listen(
     from tpactl.adapters.store import load
     from tpactl.bases.devices import choose
     from tpactl.bases.load import load_base
+    from tpactl.bases.side_by_side import twins
     from tpactl.eval.turns import Turns
 
     models = [system for system in systems if system.kind == "full"]
@@ -98,24 +99,28 @@ def listen(
     search = None if beam is None else beam.on(base)
     evaluation = _evaluation(base, systems, conditions, chosen, search, adapter_column)
     journal = Journal(out, evaluation, resume=resume)
-    adapters = {
-        system.name: load(base, system.folder, name=system.name)
-        for system in systems
-        if system.kind != "full" and (adapter_column is None or system.name in owners)
-    }
-    on_base: dict[str, Adapter | Departments | None] = {BASE_NAME: None, **adapters}
     alone: dict[str, str] = {}
-    if adapter_column is not None:
+
+    def all_on(base: Base) -> Turns:
+        adapters = {
+            system.name: load(base, system.folder, name=system.name)
+            for system in systems
+            if system.kind != "full" and (adapter_column is None or system.name in owners)
+        }
+        if adapter_column is None:
+            return Turns(base, {BASE_NAME: None, **adapters}, search)
         departments = _departments(base, adapters, owners)
-        on_base = {BASE_NAME: None, DEPARTMENTS: departments}
-        alone = {adapter.name: why for adapter, why in departments.together.alone.items()}
+        alone.update({adapter.name: why for adapter, why in departments.together.alone.items()})
+        return Turns(base, {BASE_NAME: None, DEPARTMENTS: departments}, search)
 
-    def hear_all(turns: Turns) -> None:
-        warm_up(turns)
+    def hear_all(workers: Sequence[Turns]) -> None:
+        for turns in workers:
+            warm_up(turns)
         for condition in conditions:
-            hear(turns, condition, hearings[condition.name], journal, on_batch=advance)
+            hear(workers, condition, hearings[condition.name], journal, on_batch=advance)
 
-    hear_all(Turns(base, on_base, search))
+    workers = [all_on(each) for each in twins(base)]
+    hear_all(workers)
     listened = Listened(
         hearings=hearings,
         base_ref=base_ref,
@@ -127,17 +132,18 @@ def listen(
         beam=evaluation.beam,
         alone=alone,
     )
-    # Each fine-tuned model is as large as the base: never hold two.
     order = [BASE_NAME, *(system.name for system in systems)]
     if adapter_column is not None:
-        order = list(on_base)
-    del base, adapters, on_base
+        order = list(workers[0].systems)
+    # Each fine-tuned model is as large as the base: never hold two.
+    del base, workers
     for system in models:
         gc.collect()
         model = load_base(str(system.folder), device=chosen)
         search = None if beam is None else beam.on(model)
-        hear_all(Turns(model, {system.name: None}, search))
-        del model
+        workers = [Turns(each, {system.name: None}, search) for each in twins(model)]
+        hear_all(workers)
+        del model, workers
     if beam is not None:
         order = [name for system in order for name in (system, beam_name(system))]
     for hearing in hearings.values():

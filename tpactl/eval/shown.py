@@ -202,8 +202,8 @@ def notes(report: Report) -> list[str]:
     if report.beam is not None and report.beam.unwritable:
         left_out = report.beam.unwritable
         found.append(
-            f"{len(left_out)} terms of {report.beam.words} cannot be written by the base and are "
-            f"never heard: {', '.join(left_out[:_NAMED])}{', ...' if left_out[_NAMED:] else ''}."
+            f"{report.beam.words}: the base cannot write, and so never hears: "
+            f"{', '.join(left_out[:_NAMED])}{', ...' if left_out[_NAMED:] else ''}."
         )
     if report.systems[0].wer.low is None:
         found.append(
