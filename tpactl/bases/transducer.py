@@ -52,13 +52,18 @@ class Transducer:
         frames: Tensor = out.pooler_output
         return frames
 
-    def predict(self, history: Tensor) -> Tensor:
+    def predict(self, history: Tensor, state: Any = None) -> Tensor:
         """Return the prediction network's (batch, labels + 1, joint width).
+
+        It is small and recurrent, so that it computes in its weights' precision even under
+        autocast.
 
         Args:
             history: (batch, labels + 1), the blank and the labels after it.
+            state: transformers' cache, from which it goes on; changed.
         """
-        prediction: Tensor = self._model.decoder(history)
+        with torch.autocast(history.device.type, enabled=False):
+            prediction: Tensor = self._model.decoder(history, cache=state)
         return prediction
 
     def join(self, frames: Tensor, prediction: Tensor) -> Tensor:
@@ -93,7 +98,7 @@ class Transducer:
         steps: list[Tensor] = []
         while bool((running := at < ends).any()):
             # A row whose last label is the blank keeps its state and its output.
-            prediction = self._model.decoder(last, cache=state)
+            prediction = self.predict(last, state)
             frame = frames[rows, at.clamp(max=longest - 1)][:, None]
             logits = self.join(frame, prediction)[:, 0]
             best = logits[:, : self.vocab_size].argmax(-1)
