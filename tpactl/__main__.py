@@ -1,6 +1,19 @@
-"""``python -m tpactl``: the same program as the ``tpactl`` command."""
+"""The program: ``tpactl`` and ``python -m tpactl``.
 
-from tpactl.cli.app import main
+Ctrl-C counts from the first import on; the commands take it over once they are there.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from tpactl.cli.app import main as run
+    except KeyboardInterrupt as error:
+        raise SystemExit(130) from error
+    run()
+
 
 if __name__ == "__main__":
     main()

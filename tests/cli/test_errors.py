@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -206,3 +207,28 @@ def test_a_reader_that_went_away_is_no_error():
     )
     os.close(writing)
     assert (process.returncode, process.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")  # noqa: PTH110
+@pytest.mark.parametrize("arguments", [["--help"], ["base", "fingerprint", "starter", "--json"]])
+def test_output_that_the_disk_refuses_is_exit_6(arguments):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        process = subprocess.run(
+            [sys.executable, "-m", "tpactl", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert process.returncode == 6
+    first, second = process.stderr.splitlines()
+    assert "No space left on device" in first
+    assert second.startswith("fix:   free disk space")
+
+
+def test_closed_output_is_no_error():
+    command = shlex.join([sys.executable, "-m", "tpactl", "base", "fingerprint", "starter"])
+    process = subprocess.run(
+        ["sh", "-c", f"{command} >&-"], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (process.returncode, process.stderr) == (0, "")

@@ -150,7 +150,10 @@ def tpactl(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit with the code that ``docs/errors.md`` lists."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):  # a locale without "▶" prints "?" rather than fails
             stream.reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, _terminate)
@@ -160,6 +163,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         code = _reader_gone()
+    except OSError as error:
+        known = MachineError(
+            f"the output cannot be written: {error.strerror or error}",
+            "free disk space, or send the output elsewhere",
+        )
+        code = code or _fail(known, as_json=False)
+        _drop_output()
     raise SystemExit(code)
 
 
@@ -204,7 +214,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(error: TpactlError, as_json: bool) -> int:
-    console.fail(error, as_json=as_json)
+    try:
+        console.fail(error, as_json=as_json)
+    except BrokenPipeError:
+        raise
+    except OSError:  # stdout is full; stderr seldom is
+        console.fail(error)
     return error.exit_code
 
 
@@ -249,9 +264,14 @@ def _os_error(error: OSError) -> TpactlError | None:
 
 
 def _reader_gone() -> int:
-    # Whoever read our output (head, less) has closed it: stop quietly, also at interpreter exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
+    # Whoever read our output (head, less) has closed it: stop quietly.
+    _drop_output()
     return READER_GONE
+
+
+def _drop_output() -> None:
+    # What is left to be written must not fail again when the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
 
 
 def _terminate(number: int, frame: object) -> None:
