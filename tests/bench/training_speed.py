@@ -9,8 +9,8 @@ their users run them, in bfloat16 autocast, and LoRA also with its blocks compil
 it cannot do without, at the rate that the device reaches on a large one.
 
 `--product` also trains through `tpactl train`'s own loop on files of 4 to 30 s, loader, loss,
-events and checkpoints included, and compares the audio a second with that of the bare step: as it is,
-and with the padding counted that batches of unequal utterances cannot do without.
+events and checkpoints included, and compares the audio a second with that of the bare step: as it
+is, and with the padding counted that batches of unequal utterances cannot do without.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def _fast(base: Base, trained: Any, size: Size, *, cached: bool) -> Step:
     engine = choose(
         base,
         trained,
-        RunConfig(training=settings, precision="bf16", fast="auto" if on_gpu else "on"),
+        RunConfig(training=settings, precision="bf16", fast="auto" if on_gpu else True),
         train,
         Course(
             train.durations,

@@ -118,9 +118,9 @@ class RunConfig(Record, kw_only=True):
     augment: AugmentSettings = AugmentSettings()
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    fast: Literal["auto", "on", "off"] = "auto"
+    fast: bool | Literal["auto"] = "auto"
     """Rewritten frozen blocks and captured steps. ``auto``: on a CUDA device, as far as they apply;
-    ``on``: also elsewhere, and refused where nothing applies."""
+    ``on``: also elsewhere, and refused where nothing applies; ``off``: never."""
 
 
 class Event(Record, kw_only=True):
@@ -291,6 +291,8 @@ def _unfinished_or_none(folder: Path) -> InputError:
             f"{out} is no finished run: its training is unfinished",
             f"continue it: tpactl train --out {out} --resume",
         )
+    if not folder.exists():
+        return InputError(f"{folder} does not exist", "check the path of the run")
     return InputError(
         f"{folder} is no finished run: it has no run.json",
         "give a folder that tpactl train wrote as --out, and let the training finish",

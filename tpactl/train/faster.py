@@ -30,6 +30,9 @@ MOST_SHAPES = 16
 MULTIPLE = 8
 """Frames after subsampling are rounded up to it; attention over others runs slower kernels."""
 
+SPARE_FRAMES = 64
+"""After subsampling, beyond what durations promise: features may be a little longer."""
+
 COMPILED_FROM = 100_000_000
 """Parameters of a base whose elementwise work is worth a compiler's minute."""
 
@@ -75,7 +78,7 @@ def choose(
         device,
         autocast,
     )
-    if config.fast == "off" or (config.fast == "auto" and not is_cuda):
+    if config.fast is False or (config.fast == "auto" and not is_cuda):
         return plain
     lanes = _Lanes(base, train, config, cached, ranks)
     captured = is_cuda and not _why_no_graphs(base, config)
@@ -85,7 +88,7 @@ def choose(
         and fast.applies(base, trained.adapter)
         and not config.training.activation_checkpointing
     )
-    if config.fast == "on" and not (is_rewritten or captured):
+    if config.fast is True and not (is_rewritten or captured):
         reason = _why_no_graphs(base, config) or "its modules are not rewritten"
         raise UsageError(
             f"fast is on, but nothing of it applies to {config.method} on this base: {reason}",
@@ -99,7 +102,7 @@ def choose(
         lend = may_round and dtype == torch.bfloat16
         if lend:
             round_frozen(base.model)
-        longest = max(lanes.frames_out(shape.frames) for shape in shapes)
+        longest = max(lanes.frames_out(shape.frames) for shape in shapes) + SPARE_FRAMES
         path = fast.FastPath(base, trained.adapter, longest, dtype, lend=lend)
         said.append("rewritten blocks")
         if is_cuda and base.num_parameters >= COMPILED_FROM and len(course) >= COMPILED_STEPS:

@@ -1,0 +1,138 @@
+"""Steps that are computed faster give what the plain ones give."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.models import tiny_base
+from tests.train.conftest import quick
+from tpactl.bases.base import Features
+from tpactl.bases.load import load_base
+from tpactl.errors import UsageError
+from tpactl.train.ahead import Ahead
+from tpactl.train.faster import round_frozen
+from tpactl.train.shapes import plan_shapes
+from tpactl.train.train import train
+
+
+def area(shapes, batches):
+    return sum(min(s.area for s in shapes if s.holds(*batch)) for batch in batches)
+
+
+def test_no_other_shapes_pad_less():
+    draw = np.random.default_rng(3)
+    for most in (1, 2, 3):
+        batches = [(int(r), int(f) * 8) for r, f in draw.integers(1, 9, (12, 2))]
+        shapes = plan_shapes(batches, most)
+        assert len(shapes) <= most
+        lengths = sorted({frames for _, frames in batches})
+        # Every way to cut the lengths into so many runs, each as wide as its widest batch.
+        least = min(
+            sum(
+                max(r for r, f in run) * max(f for r, f in run) * len(run)
+                for low, high in itertools.pairwise([0, *cuts, lengths[-1]])
+                if (run := [(r, f) for r, f in batches if low < f <= high])
+            )
+            for count in range(most)
+            for cuts in itertools.combinations(lengths[:-1], count)
+        )
+        assert area(shapes, batches) <= least
+
+
+def test_few_batches_need_few_shapes():
+    assert [(s.rows, s.frames) for s in plan_shapes([(3, 80), (2, 80), (1, 160)], 8)] == [
+        (3, 80),
+        (1, 160),
+    ]
+
+
+def test_what_is_read_ahead_is_what_would_be_read_later():
+    readers = []
+
+    def read(step):
+        readers.append((step, threading.current_thread() is threading.main_thread()))
+        return Features(torch.full((1,), step), torch.tensor([1]))
+
+    ahead = Ahead(read, num_steps=6, depth=2)
+    # A training may begin anywhere, and ask for a step again.
+    assert [int(ahead.get(step).inputs) for step in (2, 3, 4, 4, 5)] == [2, 3, 4, 4, 5]
+    ahead.close()
+    assert not any(is_main for _, is_main in readers)
+    assert max(step for step, _ in readers) == 5
+    at_once = Ahead(read, num_steps=6, depth=0)
+    assert int(at_once.get(1).inputs) == 1
+    assert readers[-1] == (1, True)
+
+
+def test_an_error_while_reading_ahead_is_raised_where_the_step_is_asked_for():
+    def read(step):
+        if step == 1:
+            raise ValueError("unreadable")
+        return Features(torch.zeros(1), torch.tensor([1]))
+
+    ahead = Ahead(read, num_steps=3, depth=2)
+    ahead.get(0)
+    with pytest.raises(ValueError, match="unreadable"):
+        ahead.get(1)
+    ahead.close()
+
+
+@pytest.mark.parametrize("cached", ["false", "true"])
+def test_rewritten_blocks_train_the_same_adapter(cached, taught, accent, tmp_path):
+    settings = [
+        "training.max_steps=12",
+        "adapter.blocks=upper-half",
+        f"training.cached_prefix={cached}",
+        f"training.cache_dir={tmp_path / 'prefix'}",
+    ]
+    plain = train(accent, quick(taught, *settings), tmp_path / "plain")
+    fast = train(accent, quick(taught, *settings, "fast=on"), tmp_path / "fast")
+    events = [json.loads(line) for line in (tmp_path / "fast" / "events.jsonl").open()]
+    assert any(e.get("message") == "steps: rewritten blocks" for e in events)
+    assert fast.best_dev_wer == pytest.approx(plain.best_dev_wer, abs=0.05)
+    one, other = (
+        load_file(tmp_path / run / "adapter" / "adapter_model.safetensors")
+        for run in ("plain", "fast")
+    )
+    # Frames of a cached prefix are kept in bfloat16, which both read.
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, atol=2e-3, rtol=2e-2)
+
+
+def test_fast_is_refused_where_nothing_of_it_applies(taught, accent, tmp_path):
+    with pytest.raises(UsageError, match="nothing of it applies to houlsby"):
+        train(accent, quick(taught, "method=houlsby", "fast=on"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_rounding_frozen_weights_changes_nothing_under_autocast(tmp_path):
+    base = load_base(str(tiny_base(tmp_path / "base")))
+    features = base.features([np.random.default_rng(0).normal(0, 0.1, 9_000).astype("float32")])
+
+    def logits():
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return base.logits(features)[0]
+
+    before = logits()
+    round_frozen(base.model)
+    assert base.model.encoder.layers[0].feed_forward1.linear1.weight.dtype == torch.bfloat16
+    assert torch.equal(logits(), before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("method", ["tpa", "lora", "full"])
+def test_captured_steps_train_as_uncaptured_ones_do(method, taught, accent, tmp_path):
+    settings = [f"method={method}", "device=cuda", "training.max_steps=12"]
+    plain = train(accent, quick(taught, *settings, "fast=off"), tmp_path / "plain")
+    fast = train(accent, quick(taught, *settings), tmp_path / "fast")
+    events = [json.loads(line) for line in (tmp_path / "fast" / "events.jsonl").open()]
+    assert any("captured" in (e.get("message") or "") for e in events)
+    assert not any("op by op" in (e.get("message") or "") for e in events)
+    assert fast.best_dev_wer == pytest.approx(plain.best_dev_wer, abs=0.1)
