@@ -113,3 +113,11 @@ def test_the_next_command_can_be_pasted_into_a_shell(tpactl, tmp_path):
     outcome = tpactl("init", folder)
     command = outcome.out.splitlines()[-1].removeprefix("next:  ")
     assert shlex.split(command)[2:] == [str(folder / "audio"), "--out", str(folder / "data")]
+
+
+def test_a_file_where_a_folder_is_needed_leaves_nothing_half_written(tpactl, tmp_path):
+    (tmp_path / "audio").write_text("somebody's")
+    outcome = tpactl("init", tmp_path)
+    assert outcome.exit_code == 2
+    assert f"{tmp_path / 'audio'} is a file" in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["audio"]

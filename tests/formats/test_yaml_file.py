@@ -78,3 +78,11 @@ def test_an_empty_mapping_where_it_may_be(tmp_path):
     assert read_yaml(file, what="point", flag="--point", may_be_empty=True) == {}
     with pytest.raises(UsageError, match="found nothing"):
         read_yaml(file, what="point", flag="--point")
+
+
+@pytest.mark.parametrize("content", ["x: 1\nname: a\nx: 2\n", "x: 1\ntags: {a: 1, a: 2}\n"])
+def test_a_key_that_stands_twice_is_a_fault_and_none_is_lost(tmp_path, content):
+    file = tmp_path / "p.yaml"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=r"the key '[xa]' stands twice"):
+        read(file)

@@ -18,7 +18,8 @@ def start(folder: Path) -> list[Path]:
     Files of other names that are there already stay; on an error or an interrupt nothing is added.
 
     Raises:
-        UsageError: a file of one of the templates' names exists, or ``folder`` is a file.
+        UsageError: a file of one of the templates' names exists, or a file where a folder is
+            needed.
         MachineError: the folder cannot be written.
     """
     if folder.exists() and not folder.is_dir():
@@ -33,6 +34,10 @@ def start(folder: Path) -> list[Path]:
             "choose another folder, or move these away",
             details=present,
         )
+    blocked = {folder / parent for name in names for parent in name.parents}
+    in_the_way = sorted(path for path in blocked if path.exists() and not path.is_dir())
+    if in_the_way:
+        raise UsageError(f"{in_the_way[0]} is a file; a folder is needed", "move it away")
     made: list[Path] = []
     try:
         for name in names:

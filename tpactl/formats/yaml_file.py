@@ -18,7 +18,22 @@ Tree = dict[str, Any]
 
 
 class Loader(yaml.SafeLoader):
-    """Reads ``1e-3`` as a number; YAML 1.1 takes it for text, because it has no dot."""
+    """Reads ``1e-3`` as a number; YAML 1.1 takes it for text, because it has no dot.
+
+    A key that stands twice is an error, as the specification wants; PyYAML keeps the last one.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of ``node``."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 class Dumper(yaml.SafeDumper):
