@@ -370,7 +370,7 @@ def _hear(
 ) -> list[str]:
     """Return the text of each job."""
     from tpactl.audio.decode import decode
-    from tpactl.bases.recognise import plan_batches
+    from tpactl.bases.recognise import BATCH_S, CPU_BATCH_S, plan_batches
 
     base = together.base
     samples = {index: decode(path).samples for index, path in paths.items()}
@@ -382,7 +382,8 @@ def _hear(
 
     texts = [""] * len(jobs)
     durations_s = [job.duration_s for job in jobs]
-    for batch in plan_batches(durations_s, one_length=base.family.padding_leaks):
+    longest_s = CPU_BATCH_S if base.device.type == "cpu" else BATCH_S
+    for batch in plan_batches(durations_s, longest_s, one_length=base.family.padding_leaks):
         own = [jobs[place] for place in batch]
         features = base.collate([extracted(j.recording, j.start_s, j.end_s) for j in own])
         heard = together.recognise(features, [adapters[job.adapter] for job in own], search)
