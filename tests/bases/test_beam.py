@@ -182,7 +182,7 @@ BAD = {
     "no words": (HEAD + b"-1\t<unk>\n" + END, "knows no word"),
     "only 1-grams": (
         HEAD.replace(b"ngram 2=1\n", b"") + b"-1\tab\n\n\\end\\\n",
-        "at least a bigram",
+        "not even a bigram",
     ),
     "wrong count": (HEAD.replace(b"2=1", b"2=7") + b"-1\tab\t0\n" + END, "no language model: "),
     "no UTF-8": (HEAD + b"-1\t\xff\t0\n" + END, "no UTF-8"),

@@ -15,7 +15,7 @@ from tpactl.package.read import open_package
 PACKAGES = Path(__file__).resolve().parents[1] / "golden" / "packages"
 DIGESTS = {
     "format-1-report-2.tpa": (
-        "sha256:afd9f67267dc470e92cdf6906bf2735023faa6eab2f728918098b0f19c96c5b4"
+        "sha256:9c08e0d84a695a034dda5904a5b1cabcc03c83350053dd0557e2d00a04a7a826"
     ),
     "format-1.tpa": "sha256:731d065e6d2d7d72d5ccf4c1aabe80ff7bd9f215195fba6ec06a27bea6245b52",
 }

@@ -81,5 +81,5 @@ def test_in_bf16_it_learns_too(taught_transducer, accent, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="graphs are looked at where there are any")
 def test_the_fast_path_is_refused_where_it_is_asked_for(taught_transducer, accent, tmp_path):
     with pytest.raises(UsageError, match="the loss of a transducer") as caught:
-        train(accent, quick(taught_transducer, 'fast="on"'), tmp_path / "run")
+        train(accent, quick(taught_transducer, "fast=on"), tmp_path / "run")
     assert caught.value.fix == "set fast=auto"

@@ -73,6 +73,8 @@ def _words_of_arpa(path: Path, lines: Iterator[bytes]) -> Iterator[str]:
     for line in lines:
         fields = line.split()
         if line.startswith(b"\\"):
+            if inside and fields == [rb"\end" + b"\\"]:
+                raise InputError(f"{path}: holds 1-grams alone, not even a bigram", _MAKE_ONE)
             if inside:
                 return
             inside = fields == [rb"\1-grams:"]
