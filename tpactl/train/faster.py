@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -80,9 +81,7 @@ def choose(
     )
     if config.fast is False or (config.fast == "auto" and not is_cuda):
         return plain
-    lanes = _Lanes(base, train, config, cached, ranks)
     captured = is_cuda and not _why_no_graphs(base, config)
-    shapes = lanes.shapes(course)
     is_rewritten = (
         trained.adapter is not None
         and fast.applies(base, trained.adapter)
@@ -94,6 +93,10 @@ def choose(
             f"fast is on, but nothing of it applies to {config.method} on this base: {reason}",
             "set fast=auto",
         )
+    if not (is_rewritten or captured):
+        return plain
+    lanes = _Lanes(base, train, config, cached, ranks)
+    shapes = lanes.shapes(course)
     said = []
     eager = plain
     if is_rewritten:
@@ -110,13 +113,12 @@ def choose(
             said.append("compiled")
         forward: Forward = path if cached is None else path.above
         eager = Eager(forward, plain.output_lengths, device, nullcontext)
-    if not captured:
-        if said:
-            note(f"steps: {', '.join(said)}")
-        return eager
-    said.append(f"{len(shapes)} captured shape{'s' if len(shapes) > 1 else ''}")
-    parameters = [*trained.body(), *trained.head()]
+    if captured:
+        said.append(f"{len(shapes)} captured shape{'s' if len(shapes) > 1 else ''}")
     note(f"steps: {', '.join(said)}")
+    if not captured:
+        return eager
+    parameters = [*trained.body(), *trained.head()]
     return Graphed(eager, parameters, shapes, lanes.tail, lanes.dtype, note)
 
 
@@ -177,6 +179,7 @@ class _Lanes:
 
     def _batches(self, course: Course) -> Iterator[tuple[int, int]]:
         durations = self._train.durations
+        rounded = cache(self._rounded)
         speeds: list[float] = []
         drawn_for = -1
         for step in range(len(course)):
@@ -191,7 +194,7 @@ class _Lanes:
                 # Feature extractors pad at the ends; a batch that is longer after all is
                 # computed op by op.
                 frames = math.ceil(longest * self._per_second * 1.002) + 2
-            yield math.ceil(len(batch) / self._parts), self._rounded(frames)
+            yield math.ceil(len(batch) / self._parts), rounded(frames)
 
     def _rounded(self, frames: int) -> int:
         """Return the most frames that are the next multiple after subsampling."""

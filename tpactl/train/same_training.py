@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +46,7 @@ def refuse_another(saved: Checkpoint, now: Identity) -> None:
     Raises:
         UsageError: data, base or settings differ; each is named, old and new.
     """
-    old, new = _settings(saved.config), _settings(now.config)
-    faults = [
-        f"{key}: {old.get(key)!r} when it began, {new.get(key)!r} now"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
+    faults = differences(_settings(saved.config), _settings(now.config))
     if saved.data_digest != now.data_digest:
         faults.append(
             f"data: {saved.data_digest} ({saved.config.data}) when it began, "
@@ -73,6 +69,15 @@ def refuse_another(saved: Checkpoint, now: Identity) -> None:
             "give --resume no other setting than --out, or start anew with --force",
             faults[1:],
         )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each key whose value is another one now, by the order of the keys."""
+    return [
+        f"{key}: {old.get(key)!r} when it began, {new.get(key)!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:

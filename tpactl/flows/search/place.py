@@ -14,7 +14,7 @@ from tpactl.errors import InputError, UsageError
 from tpactl.formats.files import cannot_write, to_builtins
 from tpactl.formats.run import dotted
 from tpactl.formats.search import RECORD, SearchRecord
-from tpactl.train.same_training import MAY_CHANGE
+from tpactl.train.same_training import MAY_CHANGE, differences
 
 _LOCK = ".search.lock"
 """Also the mark of a folder that a search began, before there is a record."""
@@ -69,12 +69,7 @@ def refuse_another(begun: SearchRecord, now: SearchRecord) -> None:
     Raises:
         UsageError: data, base, space or settings differ; each is named, old and new.
     """
-    old, new = _identity(begun), _identity(now)
-    faults = [
-        f"{key}: {old.get(key)!r} when it began, {new.get(key)!r} now"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
+    faults = differences(_identity(begun), _identity(now))
     if faults:
         raise UsageError(
             f"the search that is there is another one: {faults[0]}",
