@@ -14,7 +14,9 @@ A room raises these; ``cli`` catches ``TpactlError`` once, prints two lines and 
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
+from typing import Any
 
 
 class TpactlError(Exception):
@@ -33,6 +35,10 @@ class TpactlError(Exception):
         self.problem = problem
         self.fix = fix
         self.details = tuple(details)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it travel between processes whatever arguments a child class is made of."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 def reason_of(error: BaseException) -> str:

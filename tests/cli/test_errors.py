@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tpactl import errors
+from tpactl.audio.decode import BadAudioError, MissingDecoderError
 from tpactl.errors import TpactlError
 
 CODES = {
@@ -51,6 +54,23 @@ def test_an_error_is_two_lines_on_stderr_with_its_details_between(broken, kind):
     assert outcome.err == (
         "error: a.wav: too [short]\n       one\n       two\nfix:   record it again\n"
     )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InputError("too short", "record it again", ["one", "two"]),
+        BadAudioError(Path("a.wav"), "too short"),
+        MissingDecoderError(Path("a.amr")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_says_the_same_in_another_process(error):
+    error.fix += "; then go on"
+    arrived = pickle.loads(pickle.dumps(error))
+    assert type(arrived) is type(error)
+    assert str(arrived) == error.problem
+    assert vars(arrived) == vars(error)
 
 
 def test_a_long_error_is_not_broken_into_lines(broken):

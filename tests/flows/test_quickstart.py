@@ -18,22 +18,25 @@ FULL = RunConfig(method="full", training=FAST)
 
 
 class Watcher:
-    """Remembers the steps that ended."""
+    """Remembers the steps that ended, and which were under way at once."""
 
     def __init__(self):
         self.steps = []
+        self.running = set()
+        self.at_once = set()
 
     def begin(self, name):
-        self.name = name
+        self.running.add(name)
 
-    def progress(self, stage, done, total):
-        pass
+    def progress(self, name, stage, done, total):
+        assert name in self.running
+        self.at_once.add(frozenset(self.running))
 
-    def note(self, text):
-        pass
+    def note(self, name, text):
+        assert name in self.running
 
     def end(self, step):
-        assert step.name == self.name
+        self.running.remove(step.name)
         self.steps.append(step)
 
     @property
@@ -53,7 +56,9 @@ def first(plan, tmp_path_factory):
     """Return the folder of a finished quickstart, its result and its steps."""
     folder = tmp_path_factory.mktemp("work")
     watcher = Watcher()
-    return folder, quickstart(folder, watcher=watcher, plan=plan), watcher
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tpactl.train.cost.available_cores", lambda: 2)
+        return folder, quickstart(folder, watcher=watcher, plan=plan), watcher
 
 
 def again(folder, plan):
@@ -63,9 +68,17 @@ def again(folder, plan):
 
 def test_every_step_is_done_in_order(first):
     _, _, watcher = first
-    assert [step.name for step in watcher.steps] == list(STEPS)
-    assert [step.number for step in watcher.steps] == list(range(1, 8))
+    # Whichever of the trainings is done first.
+    done = sorted(watcher.steps[1:3], key=lambda step: step.number)
+    steps = [watcher.steps[0], *done, *watcher.steps[3:]]
+    assert [step.name for step in steps] == list(STEPS)
+    assert [step.number for step in steps] == list(range(1, 8))
     assert watcher.kept == []
+
+
+def test_both_trainings_are_under_way_at_once(first):
+    _, _, watcher = first
+    assert {"train tpa", "train full"} in watcher.at_once
 
 
 def test_the_report_has_its_page(first):
@@ -153,3 +166,22 @@ def test_a_failed_step_leaves_the_steps_before_it_and_nothing_half_made(plan, tm
     assert not list(tmp_path.glob(".building-*"))
     _, watcher = again(tmp_path, plan)
     assert {"prepare", "train tpa", "train full"} <= set(watcher.kept)
+
+
+def test_a_training_that_is_done_is_kept_when_the_other_is_stopped(first, plan, tmp_path):
+    class Stops(Watcher):
+        def end(self, step):
+            super().end(step)
+            if step.name == "train tpa":
+                raise KeyboardInterrupt
+
+    endless = RunConfig(method="full", training=TrainingSettings(max_steps=1_000_000))
+    changed = Plan(department=plan.department, base=plan.base, adapter=plan.adapter, full=endless)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tpactl.train.cost.available_cores", lambda: 2)
+        with pytest.raises(KeyboardInterrupt):
+            quickstart(tmp_path, watcher=Stops(), plan=changed)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tpa"]
+    _, watcher = again(tmp_path, plan)
+    assert "train tpa" in watcher.kept
+    assert "train full" not in watcher.kept

@@ -146,6 +146,9 @@ def _lines(value: str, width: int) -> Iterator[Text]:
 class ProgressBar:
     """Shows work to whoever waits; calling it is the ``Progress`` callback that rooms take.
 
+    A line shows the stage it was told of last. Work that runs beside other work has a line of its
+    own.
+
     Nothing appears unless stderr is a terminal and the work outlasts ``PATIENCE_S``; when it ends
     the bar goes away.
     """
@@ -153,9 +156,10 @@ class ProgressBar:
     def __init__(self, console: Console = err) -> None:
         self._console = console
         self._lock = threading.RLock()
-        self._note = ""
-        self._stages: dict[str, tuple[int, int]] = {}
-        self._tasks: dict[str, TaskID] = {}
+        self._notes: dict[str, str] = {}
+        self._stages: dict[tuple[str, str], tuple[int, int]] = {}
+        """Line and stage to what of it is done, and its total."""
+        self._tasks: dict[tuple[str, str], TaskID] = {}
         self._display: RichProgress | None = None
         self._closed = False
         self._timer: threading.Timer | None = None
@@ -164,18 +168,19 @@ class ProgressBar:
             self._timer.daemon = True
             self._timer.start()
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, stage: str, done: int, total: int, *, line: str = "") -> None:
         """Report that ``done`` of ``total`` steps of ``stage`` are finished; total 0 is unknown."""
         with self._lock:
-            self._stages[stage] = (done, total)
-            self._draw(stage)
+            self._stages[line, stage] = (done, total)
+            self._draw(line, stage)
 
-    def note(self, text: str) -> None:
-        """Show ``text`` behind the current bar, for example loss and dev WER."""
+    def note(self, text: str, *, line: str = "") -> None:
+        """Show ``text`` behind the line's bar, for example loss and dev WER."""
         with self._lock:
-            self._note = text
-            if self._stages:
-                self._draw(next(reversed(self._stages)))
+            self._notes[line] = text
+            shown = [stage for known, stage in self._stages if known == line]
+            if shown:
+                self._draw(line, shown[-1])
 
     def close(self) -> None:
         """Take the bar away; further reports are ignored."""
@@ -223,24 +228,25 @@ class ProgressBar:
             self._display = Progress(
                 *columns, console=self._console, transient=True, expand=self._console.width >= 72
             )
-            for stage in self._stages:
-                self._draw(stage)
+            for line, stage in self._stages:
+                self._draw(line, stage)
             self._display.start()
 
-    def _draw(self, stage: str) -> None:
+    def _draw(self, line: str, stage: str) -> None:
         if self._display is None:
             return
-        done, total = self._stages[stage]
-        if stage not in self._tasks:
-            for earlier in self._tasks.values():
-                self._display.update(earlier, visible=False)
-            self._tasks[stage] = self._display.add_task(stage, shown_total="?", note="")
+        done, total = self._stages[line, stage]
+        if (line, stage) not in self._tasks:
+            for (known, _), earlier in self._tasks.items():
+                if known == line:
+                    self._display.update(earlier, visible=False)
+            self._tasks[line, stage] = self._display.add_task(stage, shown_total="?", note="")
         self._display.update(
-            self._tasks[stage],
+            self._tasks[line, stage],
             completed=done,
             total=total or None,
             shown_total=total or "?",
-            note=self._note,
+            note=self._notes.get(line, ""),
             visible=True,
         )
 

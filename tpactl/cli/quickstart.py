@@ -70,7 +70,7 @@ def quickstart(
 
 
 class Screen:
-    """Draws a bar while a step runs and a line when it is done.
+    """Draws a bar for each step that runs and a line for each that is done.
 
     Args:
         silent: no lines, because stdout is for one JSON object.
@@ -78,31 +78,37 @@ class Screen:
 
     def __init__(self, *, silent: bool) -> None:
         self._silent = silent
-        self._name = ""
-        self._bar: ProgressBar | None = None
+        self._running: list[str] = []
+        self._bars: ProgressBar | None = None
 
     def begin(self, name: str) -> None:
         """A step begins."""
-        self.close()
-        self._name = name
-        self._bar = console.ProgressBar()
-        self._bar(name, 0, 0)
+        self._running.append(name)
+        if self._bars is None:
+            self._bars = console.ProgressBar()
+        self._bars(name, 0, 0, line=name)
 
-    def progress(self, stage: str, done: int, total: int) -> None:
+    def progress(self, name: str, stage: str, done: int, total: int) -> None:
         """Part of it is done."""
-        if self._bar is not None:
-            self._bar(f"{self._name}: {stage}", done, total)
+        if self._bars is not None:
+            self._bars(f"{name}: {stage}", done, total, line=name)
 
-    def note(self, text: str) -> None:
-        """Figures of the moment."""
-        if self._bar is not None:
-            self._bar.note(text)
+    def note(self, name: str, text: str) -> None:
+        """Its figures of the moment."""
+        if self._bars is not None:
+            self._bars.note(text, line=name)
 
     def end(self, step: Step) -> None:
         """It is done."""
         self.close()
-        if self._silent:
-            return
+        still = [name for name in self._running if name != step.name]
+        self._running = []
+        if not self._silent:
+            self._print(step)
+        for name in still:
+            self.begin(name)
+
+    def _print(self, step: Step) -> None:
         line = Text.assemble((f"{step.number} ", "quiet"), (f"{step.name:<11}", "command"))
         line.append(step.summary)
         line.append(f"  {step.seconds:.1f} s", "quiet")
@@ -111,10 +117,10 @@ class Screen:
         console.out.print(line, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        """Take the bars away."""
+        if self._bars is not None:
+            self._bars.close()
+            self._bars = None
 
 
 def show(result: Quickstart, workdir: Path) -> None:

@@ -75,6 +75,22 @@ class Parts:
         Raises:
             UsageError: something of that name is there that this flow did not make.
         """
+        if self.keep(name, made_from):
+            return True
+        make(self.folder / name)
+        self.made(name)
+        return False
+
+    def keep(self, name: str, made_from: Any) -> bool:
+        """Return whether a valid part ``name`` is there; if not, make room for what ``made`` ends.
+
+        Args:
+            name: of the file or folder.
+            made_from: everything that decides what the part is, as plain values.
+
+        Raises:
+            UsageError: something of that name is there that this flow did not make.
+        """
         path = self.folder / name
         digest = sha256_of(canonical_json([__version__, made_from]))
         part = self._book.parts.get(name)
@@ -90,9 +106,12 @@ class Parts:
         # Claimed before it is made: after an interrupt the next run knows that it may replace it.
         self._note(name, Part(made_from=digest, files={}))
         _remove(path)
-        make(path)
-        self._note(name, Part(made_from=digest, files=_files(path)))
         return False
+
+    def made(self, name: str) -> None:
+        """Note that the part for which ``keep`` made room is there now, whole."""
+        made_from = self._book.parts[name].made_from
+        self._note(name, Part(made_from=made_from, files=_files(self.folder / name)))
 
     def digest(self, name: str) -> str:
         """Return the digest of the part's content."""

@@ -12,21 +12,23 @@ and verifying are done every time: a number on the screen was measured in the ru
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
 from tpactl.flows.parts import Parts, folder_digest, parts_of
+from tpactl.flows.trainings import Training, train_all
 from tpactl.formats.dataset import DataSet
 from tpactl.formats.files import Record, to_builtins
 from tpactl.formats.package import SUFFIX
+from tpactl.formats.progress import Progress
 from tpactl.formats.report import Report, SystemResult
-from tpactl.formats.run import Event, Run, RunConfig, TrainingSettings, unfinished
+from tpactl.formats.run import Event, Run, RunConfig, TrainingSettings
 from tpactl.formats.unfinished import BUILDING_PREFIX
 from tpactl.shipped import example_department
 
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
     from tpactl.train.events import Plan as TrainingPlan
 
 SCHEMA_VERSION = 1
-STEPS = ("prepare", "train tpa", "train full", "eval", "package", "verify", "transcribe")
+TRAIN_ADAPTER, TRAIN_FULL = "train tpa", "train full"
+STEPS = ("prepare", TRAIN_ADAPTER, TRAIN_FULL, "eval", "package", "verify", "transcribe")
 DATA, ADAPTER_RUN, FULL_RUN, REPORT = "data", "runs/tpa", "runs/full", "report"
 
 # Small batches and large learning rates, because a minute holds few steps. tpactl train's own
@@ -61,7 +64,7 @@ class Plan:
     """What the quickstart takes through the steps.
 
     The two trainings are ordinary run files. They are limited by epochs, not by minutes, so that
-    the same machine gives the same result again; on two CPU cores each takes under a minute.
+    the same machine gives the same result again.
     """
 
     department: Path = field(default_factory=example_department)
@@ -90,16 +93,16 @@ class Step:
 
 
 class Watcher(Protocol):
-    """Is told what happens; the command line draws it."""
+    """Is told what happens; the command line draws it. Several steps may be under way at once."""
 
     def begin(self, name: str) -> None:
         """A step begins."""
 
-    def progress(self, stage: str, done: int, total: int) -> None:
+    def progress(self, name: str, stage: str, done: int, total: int) -> None:
         """Part of it is done."""
 
-    def note(self, text: str) -> None:
-        """Figures of the moment."""
+    def note(self, name: str, text: str) -> None:
+        """Its figures of the moment."""
 
     def end(self, step: Step) -> None:
         """It is done."""
@@ -160,8 +163,7 @@ def quickstart(workdir: Path, *, watcher: Watcher, plan: Plan | None = None) -> 
     with parts_of(workdir, "quickstart") as parts:
         flow = _Flow(plan, parts, watcher)
         flow.prepare()
-        flow.train("train tpa", ADAPTER_RUN, plan.adapter)
-        flow.train("train full", FULL_RUN, plan.full)
+        flow.train()
         report = flow.evaluate()
         package = flow.package()
         verification = flow.verify()
@@ -199,39 +201,50 @@ class _Flow:
         def make(path: Path) -> None:
             from tpactl.prepare.prepare import prepare
 
-            prepare(self.plan.department, path, on_progress=self.watcher.progress)
+            prepare(self.plan.department, path, on_progress=self._progress("prepare"))
 
-        with _Clock(self, "prepare") as clock:
+        with _Clock(self.watcher, "prepare") as clock:
             source = folder_digest(self.plan.department)
             clock.kept = self.parts.keep_or_make(DATA, {"source": source}, make)
             splits = DataSet(self.folder / DATA).card.splits
             counts = ", ".join(f"{s.utterances} {name}" for name, s in splits.items())
             clock.summary = f"utterances: {counts}"
 
-    def train(self, name: str, place: str, config: RunConfig) -> None:
-        config = msgspec.structs.replace(config, base=self.plan.base)
+    def train(self) -> None:
+        """Train the adapter and, beside it, the whole base."""
+        places = {TRAIN_ADAPTER: ADAPTER_RUN, TRAIN_FULL: FULL_RUN}
+        configs = {TRAIN_ADAPTER: self.plan.adapter, TRAIN_FULL: self.plan.full}
+        clocks, trainings = {}, {}
 
-        def make(path: Path) -> None:
-            from tpactl.train.train import train
+        def begin(name: str) -> None:
+            clocks[name] = _Clock(self.watcher, name)
 
-            try:
-                train(self.folder / DATA, config, path, force=True, on_event=self._show)
-            finally:
-                # Minutes of training: begun anew sooner than continued.
-                shutil.rmtree(unfinished(path), ignore_errors=True)
+        def end(name: str, *, kept: bool = False) -> None:
+            record = Run(self.folder / places[name]).record
+            clocks[name].kept = kept
+            clocks[name].summary = (
+                f"dev WER {record.base_dev_wer:.1%} -> {record.best_dev_wer:.1%}, "
+                f"{record.cost.trained_parameters:,} parameters"
+            )
+            clocks[name].end()
 
-        with _Clock(self, name) as clock:
+        def done(name: str) -> None:
+            self.parts.made(places[name])
+            end(name)
+
+        for name, place in places.items():
+            config = msgspec.structs.replace(configs[name], base=self.plan.base)
             made_from = {
                 "data": self.parts.digest(DATA),
                 "base": self.base_digest,
                 "config": to_builtins(config),
             }
-            clock.kept = self.parts.keep_or_make(place, made_from, make)
-            record = Run(self.folder / place).record
-            clock.summary = (
-                f"dev WER {record.base_dev_wer:.1%} -> {record.best_dev_wer:.1%}, "
-                f"{record.cost.trained_parameters:,} parameters"
-            )
+            if self.parts.keep(place, made_from):
+                begin(name)
+                end(name, kept=True)
+            else:
+                trainings[name] = Training(self.folder / DATA, config, self.folder / place)
+        train_all(trainings, on_begin=begin, on_event=self._show, on_done=done)
 
     def evaluate(self) -> Report:
         from tpactl.eval.compare import compare
@@ -239,7 +252,7 @@ class _Flow:
         from tpactl.eval.systems import system_of_run
 
         with (
-            _Clock(self, "eval") as clock,
+            _Clock(self.watcher, "eval") as clock,
             tempfile.TemporaryDirectory(prefix=BUILDING_PREFIX, dir=self.folder) as scratch,
         ):
             fresh = Path(scratch) / REPORT
@@ -252,7 +265,7 @@ class _Flow:
                     system_of_run(self.folder / FULL_RUN, "full"),
                 ],
                 fresh,
-                on_progress=self.watcher.progress,
+                on_progress=self._progress("eval"),
             )
             write_page(fresh)
             # The stored report goes into the package, timings included; one that says the same
@@ -279,10 +292,10 @@ class _Flow:
                 out=path,
                 base=load_base(plan.base),
                 evaluation=self.folder / REPORT,
-                on_progress=self.watcher.progress,
+                on_progress=self._progress("package"),
             )
 
-        with _Clock(self, "package") as clock:
+        with _Clock(self.watcher, "package") as clock:
             made_from = {
                 "run": self.parts.digest(ADAPTER_RUN),
                 "report": self.parts.digest(REPORT),
@@ -297,7 +310,7 @@ class _Flow:
     def verify(self) -> Verification:
         from tpactl.package.verify import verify
 
-        with _Clock(self, "verify") as clock:
+        with _Clock(self.watcher, "verify") as clock:
             verification = verify(self.folder / self.plan.package_file, self.plan.base)
             checks = ", ".join(check.name for check in verification.checks)
             clock.summary = f"right: {checks}"
@@ -309,7 +322,7 @@ class _Flow:
         dataset = DataSet(self.folder / DATA)
         utterance = dataset.utterances("test")[0]
         audio = dataset.audio_path(utterance)
-        with _Clock(self, "transcribe") as clock:
+        with _Clock(self.watcher, "transcribe") as clock:
             package = self.folder / self.plan.package_file
             base, adapter = (
                 transcribe([audio], self.plan.base, packages=packages).transcripts[0].text
@@ -328,31 +341,37 @@ class _Flow:
             self._base_digest = fingerprint(resolve(self.plan.base)).digest
         return self._base_digest
 
-    def _show(self, event: Event, plan: TrainingPlan) -> None:
+    def _progress(self, name: str) -> Progress:
+        return partial(self.watcher.progress, name)
+
+    def _show(self, name: str, event: Event, plan: TrainingPlan) -> None:
         if event.kind == "dev" and event.dev_wer is not None:
-            self.watcher.note(f"dev WER {event.dev_wer:.1%}")
-        self.watcher.progress("steps", event.step, plan.total_steps)
+            self.watcher.note(name, f"dev WER {event.dev_wer:.1%}")
+        self.watcher.progress(name, "steps", event.step, plan.total_steps)
 
 
 class _Clock:
     """Times a step and tells the watcher when it begins and ends."""
 
-    def __init__(self, flow: _Flow, name: str) -> None:
-        self.flow = flow
+    def __init__(self, watcher: Watcher, name: str) -> None:
+        self.watcher = watcher
         self.name = name
         self.kept = False
         self.summary = ""
-
-    def __enter__(self) -> _Clock:
         self.started = time.perf_counter()
-        self.flow.watcher.begin(self.name)
+        watcher.begin(name)
+
+    def end(self) -> None:
+        seconds = time.perf_counter() - self.started
+        number = STEPS.index(self.name) + 1
+        self.watcher.end(Step(number, self.name, self.summary, seconds, self.kept))
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            seconds = time.perf_counter() - self.started
-            number = STEPS.index(self.name) + 1
-            self.flow.watcher.end(Step(number, self.name, self.summary, seconds, self.kept))
+            self.end()
 
 
 def _systems(report: Report) -> tuple[SystemResult, SystemResult, SystemResult]:
