@@ -19,6 +19,7 @@ CASES = [
     ("tpa", TPASettings(bottleneck_dim=5)),
     ("tpa", TPASettings(bottleneck_dim=5, scale="learned", blocks="upper-half")),
     ("tpa", TPASettings(bottleneck_dim=5, scale=4.0, blocks=[0, 2])),
+    ("tpa", TPASettings(bottleneck_dim=5, dropout=0.5)),
     ("head", TPASettings()),
 ]
 
@@ -39,7 +40,10 @@ def test_logits_and_every_gradient_agree_with_the_hooks(base, method, settings):
     features = base.features([rng.normal(size=n).astype("float32") for n in (16_000, 7_000)])
     path = FastPath(base, adapter, max_frames=60)
 
+    adapter.train()
+
     def gradients(compute):
+        torch.manual_seed(0)  # the same units are dropped
         logits, lengths = compute()
         valid = torch.arange(logits.shape[1])[None] < lengths[:, None]
         loss = (logits.log_softmax(-1)[..., 3] * valid).sum()
@@ -50,7 +54,9 @@ def test_logits_and_every_gradient_agree_with_the_hooks(base, method, settings):
     actual, actual_grads = gradients(
         lambda: (path.above(hidden.frames, hidden.lengths), hidden.lengths)
     )
+    torch.manual_seed(0)
     whole = path(features.inputs, features.lengths)
+    torch.manual_seed(0)
     torch.testing.assert_close(path.above(hidden.frames, hidden.lengths), whole, rtol=0, atol=0)
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
     assert len(actual_grads) == len(list(adapter.parameters()))
@@ -66,14 +72,11 @@ def test_it_applies_only_where_it_computes_what_the_hooks_do(base, case):
     features = base.features([rng.normal(size=7_000).astype("float32")])
     taken = applies(base, adapter)
     expected = case.method == "head" or (
-        case.method == "tpa"
-        and adapter.settings.sites == ("ffn1", "ffn2")
-        and case.mergeable
-        and not adapter.settings.dropout
+        case.method == "tpa" and adapter.settings.sites == ("ffn1", "ffn2") and case.mergeable
     )
     assert taken == expected
     if taken:
-        path = FastPath(base, adapter, max_frames=60)
+        path = FastPath(base, adapter, max_frames=60).eval()
         with torch.inference_mode():
             actual = path(features.inputs, features.lengths)
         torch.testing.assert_close(actual, logits(base, features), atol=1e-5, rtol=1e-4)
@@ -83,7 +86,6 @@ def test_it_does_not_apply_where_it_would_compute_something_else(base, tmp_path)
     for settings in (
         TPASettings(bottleneck_dim=4, input="residual"),
         TPASettings(bottleneck_dim=4, activation="relu"),
-        TPASettings(bottleneck_dim=4, dropout=0.1),
     ):
         assert not applies(base, attach(base, "tpa", settings))
     norm = f"{base.blocks[2].path}.norm_out"

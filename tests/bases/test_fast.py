@@ -53,7 +53,7 @@ def test_outputs_and_gradients_are_the_reference_blocks(folder, dtype, with_adap
     mask = (valid[:, None] & valid[:, :, None])[:, None]
     block = base.blocks[1]
     positions = encoder.encode_positions(hidden.new_zeros(1, 32, 1))
-    fast = FastParakeetBlock(block, 32, positions, 6 if with_adapter else 0, dtype)
+    fast = FastParakeetBlock(block, 32, positions, 6 if with_adapter else 0, 0.0, dtype)
     first, second = list(adapter.sites())[2][1], list(adapter.sites())[3][1]
 
     def run(compute):
@@ -84,7 +84,7 @@ def test_outputs_and_gradients_are_the_reference_blocks(folder, dtype, with_adap
 def test_padding_reaches_no_valid_frame(folder):
     base = load_base(str(folder))
     positions = base.model.encoder.encode_positions(torch.zeros(1, 40, 1))
-    fast = FastParakeetBlock(base.blocks[0], 40, positions, 0, torch.float32)
+    fast = FastParakeetBlock(base.blocks[0], 40, positions, 0, 0.0, torch.float32)
     hidden = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 30, 16))).float()
     alone = fast(hidden[:, :17], torch.ones(1, 17, dtype=torch.bool))
     padded = fast(hidden, torch.arange(30)[None] < 17)
@@ -94,7 +94,7 @@ def test_padding_reaches_no_valid_frame(folder):
 def test_on_an_accelerator_the_shifted_products_are_the_same_convolution(folder):
     base = load_base(str(folder))
     positions = base.model.encoder.encode_positions(torch.zeros(1, 8, 1))
-    convolution = FastParakeetBlock(base.blocks[2], 8, positions, 0, torch.float32).convolution
+    convolution = FastParakeetBlock(base.blocks[2], 8, positions, 0, 0.0, torch.float32).convolution
     gated = torch.randn(2, 9, 16)
     torch.testing.assert_close(
         convolution._shifted(gated), convolution._library(gated), atol=1e-6, rtol=0
@@ -113,7 +113,7 @@ def test_the_compiled_block_computes_the_same(folder):
     positions = base.model.encoder.encode_positions(torch.zeros(1, 24, 1))
     hidden = torch.randn(2, 16, base.d_model, generator=torch.Generator().manual_seed(1))
     valid = torch.arange(16)[None] < torch.tensor([16, 9])[:, None]
-    fast = FastParakeetBlock(base.blocks[0], 24, positions, 0, torch.float32)
+    fast = FastParakeetBlock(base.blocks[0], 24, positions, 0, 0.0, torch.float32)
     expected = fast(hidden, valid)
     compiled = torch.compile(fast, backend="aot_eager")(hidden, valid)
     torch.testing.assert_close(compiled[valid], expected[valid], atol=1e-5, rtol=1e-4)
@@ -125,7 +125,7 @@ def test_lent_weights_are_held_once_and_compute_the_same(folder):
     before, _ = base.logits(features)
     positions = base.model.encoder.encode_positions(torch.zeros(1, 8, 1))
     block = base.blocks[1]
-    fast = FastParakeetBlock(block, 8, positions, 4, torch.bfloat16)
+    fast = FastParakeetBlock(block, 8, positions, 4, 0.0, torch.bfloat16)
     fast.lend(block)
     storage = fast.feed_forward2.w2.untyped_storage().data_ptr()
     assert block.ffn2.linear_out.weight.untyped_storage().data_ptr() == storage

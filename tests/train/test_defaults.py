@@ -47,9 +47,10 @@ def test_the_guide_shows_the_defaults_that_the_code_has():
         upper = amount.up_to_hours
         name = f"up to {upper:g} h" if upper < math.inf else f"more than {before:g} h"
         speeds = "yes" if amount.speed_perturbation else "no"
+        haste = f"x {amount.haste:g}" if amount.haste != 1 else "–"
         assert (
             f"| {name} | {amount.max_epochs:g} | {amount.batch_s:g} | {amount.evaluations} "
-            f"| {speeds} | {amount.disturbed:g} |"
+            f"| {amount.weight_decay:g} | {haste} | {speeds} | {amount.disturbed:g} |"
         ) in guide
         before = upper
     for method in ("tpa", "lora", "dora", "ia3", "bitfit", "head", "full"):
@@ -70,12 +71,31 @@ def test_an_adapter_learns_faster_than_a_whole_model_and_a_small_base_than_a_lar
     assert rate("tpa", 10**9) == 10 * rate("full", 10**9)
 
 
-def test_more_data_need_no_more_epochs_and_larger_batches():
+def test_more_data_need_less_regularisation_and_larger_batches():
     assert len(AMOUNTS) == 4
     for less, more in itertools.pairwise(AMOUNTS):
         assert less.up_to_hours < more.up_to_hours
-        assert less.max_epochs >= more.max_epochs
+        assert less.weight_decay >= more.weight_decay
         assert less.batch_s < more.batch_s
+
+
+def test_few_minutes_are_learnt_faster_and_only_bottlenecks_are_pulled_to_zero():
+    def chosen(method, hours=0.1, parameters=10**7):
+        config = RunConfig(method=method)
+        return resolve(config, hours=hours, base_parameters=parameters).training
+
+    for method in ("tpa", "houlsby", "lora"):
+        assert chosen(method).learning_rate == 2 * chosen(method, hours=3.0).learning_rate
+    assert chosen("full").learning_rate == chosen("full", hours=3.0).learning_rate
+    assert chosen("tpa").weight_decay > chosen("tpa", parameters=10**9).weight_decay > 0
+    assert {chosen(method).weight_decay for method in ("lora", "bitfit", "head", "full")} == {0.0}
+
+
+def test_the_base_drops_units_for_low_rank_updates_but_not_below_a_cache():
+    assert resolve(RunConfig(method="lora"), hours=1.0, base_parameters=10**7).training.dropout
+    cached = TrainingSettings(cached_prefix=True)
+    config = RunConfig(method="lora", training=cached)
+    assert resolve(config, hours=1.0, base_parameters=10**7).training.dropout is False
 
 
 def explained(config: RunConfig, hours: float, parameters: int) -> str:
@@ -87,10 +107,10 @@ def explained(config: RunConfig, hours: float, parameters: int) -> str:
 def test_what_was_chosen_is_told_with_its_reason():
     assert explained(RunConfig(), 0.424, 7_700_000) == (
         "for 0.42 h of speech (up to 1 h): max_epochs=20, batch_s=30, evaluations=10, "
-        "speed_perturbation=true; for tpa on a base of 8 M parameters (below 50 M): "
-        "learning_rate=0.008, head_learning_rate=0.004; for tpa: dropout=false, "
-        "adapter.form=parallel, adapter.sites=[ffn1,ffn2], adapter.bottleneck_dim=64, "
-        "adapter.input=ffn, adapter.activation=ffn, adapter.scale=1, adapter.dropout=0, "
+        "speed_perturbation=true, weight_decay=0.3; for tpa on a base of 8 M parameters (below "
+        "50 M): learning_rate=0.004, head_learning_rate=0.004; for tpa: dropout=false, "
+        "adapter.form=parallel, adapter.sites=[ffn1,ffn2], adapter.bottleneck_dim=80, "
+        "adapter.input=ffn, adapter.activation=ffn, adapter.scale=1, adapter.dropout=0.1, "
         "adapter.initialisation=kaiming, adapter.blocks=all; for any training: spec_augment=true"
     )
 

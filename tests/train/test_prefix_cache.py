@@ -192,6 +192,7 @@ def test_a_cache_cut_off_is_refused(taught, data, tmp_path):
         (("training.speed_perturbation=true",), "anew in every step"),
         (("augment.telephone=true",), "augment.telephone changes the input anew in every step"),
         (("training.cache_gb=1e-6",), "cache_gb allows"),
+        (("training.dropout=true",), "set training.dropout=false|drops other units"),
         (("method=bitfit",), "in front of all blocks"),
         (("method=full",), "every block"),
     ],

@@ -32,7 +32,7 @@ def attach(
     name: str = "default",
     seed: int = 0,
 ) -> Adapter:
-    """Return a fresh adapter on ``base``, active.
+    """Return a fresh adapter on ``base``, active and in ``eval()``.
 
     Args:
         base: where it goes.
@@ -67,9 +67,11 @@ def make(
                 f"method {method.name} with decoder none trains nothing",
                 "set decoder=head, or choose another method",
             )
-        return Adapter(
+        adapter = Adapter(
             base, name=name, method=method, settings=settings, parts=parts, decoder=whole
         )
+        # As the base is: whoever trains it switches its dropout on.
+        return adapter.eval()
 
 
 def activate(base: Base, adapter: Adapter | None) -> None:

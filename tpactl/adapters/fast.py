@@ -30,7 +30,6 @@ def applies(base: Base, adapter: Adapter) -> bool:
         isinstance(shape, Shape)
         and (shape.form, shape.input, shape.activation) == ("parallel", "ffn", "ffn")
         and sorted(shape.sites) == ["ffn1", "ffn2"]
-        and shape.dropout == 0
     )
     fused = fused and all(part.path == base.head_path for part in adapter.decoder)
     config: Any = getattr(base.model.config, "encoder_config", None)
@@ -76,8 +75,9 @@ class FastPath(nn.Module):
         self._pairs = dict(zip(adapter.block_indices, pairs, strict=True))
         self.blocks = nn.ModuleList()
         for index, block in enumerate(base.blocks):
-            width = len(self._pairs[index][0].down.bias) if index in self._pairs else 0
-            fast = FastParakeetBlock(block, max_frames, positions, width, self.dtype)
+            beside = self._pairs[index][0] if index in self._pairs else None
+            width, dropout = (len(beside.down.bias), beside.dropout) if beside else (0, 0.0)
+            fast = FastParakeetBlock(block, max_frames, positions, width, dropout, self.dtype)
             if lend:
                 fast.lend(block)
             self.blocks.append(fast)

@@ -115,7 +115,7 @@ register(
         "A Two Parallel Adapter",
         # The wide start is what the frozen module's own input needs to be worth as much as the
         # residual stream: docs/decisions/tpa-defaults.md.
-        Shape(bottleneck_dim=64, initialisation="kaiming"),
+        Shape(bottleneck_dim=80, dropout=0.1, initialisation="kaiming"),
     )
 )
 register(

@@ -46,7 +46,8 @@ class TrainingSettings(Record, kw_only=True):
     """Of the adapter's parameters, or of the whole model for the method ``full``."""
     head_learning_rate: Positive | None = None
     """Of the head, or what else ``decoder`` names."""
-    weight_decay: Annotated[float, Meta(ge=0)] = 0.0
+    weight_decay: Annotated[float, Meta(ge=0)] | None = None
+    """Pull of all that is trained towards zero, as AdamW has it (Loshchilov and Hutter 2019)."""
     warmup_fraction: Fraction = 0.1
     """Of all steps; then a cosine to zero."""
     max_epochs: Positive | None = None
@@ -75,7 +76,8 @@ class TrainingSettings(Record, kw_only=True):
     speed_perturbation: bool | None = None
     """Train on each utterance at 0.9, 1 and 1.1 times its speed, drawn anew each epoch."""
     dropout: bool | None = None
-    """The base's own dropout while training; BatchNorm stays frozen in any case."""
+    """The base's own dropout while training, frozen parts included; BatchNorm stays frozen in any
+    case. Rewritten blocks do without it, and so does a cached prefix."""
     features_mb: Annotated[int, Meta(ge=0)] = 2048
     """Memory for features kept between epochs; beyond it they are computed again."""
     cached_prefix: bool = False

@@ -87,6 +87,7 @@ def _as(config: RunConfig, method: str) -> RunConfig:
         config.training,
         learning_rate=None,
         head_learning_rate=None,
+        weight_decay=None,
         dropout=None,
         # It trains every block, so that nothing below stays the same.
         cached_prefix=False,

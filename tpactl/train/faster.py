@@ -86,6 +86,8 @@ def choose(
         trained.adapter is not None
         and fast.applies(base, trained.adapter)
         and not config.training.activation_checkpointing
+        # The rewritten blocks drop units of the bottlenecks alone.
+        and not config.training.dropout
     )
     if config.fast is True and not (is_rewritten or captured):
         reason = _why_no_graphs(base, config) or "its modules are not rewritten"

@@ -20,4 +20,5 @@ def adamw(trained: Trained, settings: TrainingSettings) -> torch.optim.Optimizer
     groups = [
         {"params": parameters, "lr": rate, "peak": rate} for parameters, rate in rates if parameters
     ]
-    return torch.optim.AdamW(groups, betas=BETAS, weight_decay=settings.weight_decay, fused=True)
+    decay = settings.weight_decay or 0.0
+    return torch.optim.AdamW(groups, betas=BETAS, weight_decay=decay, fused=True)

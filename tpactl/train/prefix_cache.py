@@ -80,8 +80,15 @@ def augmented_copies(settings: TrainingSettings, augment: AugmentSettings) -> in
         augment: likewise.
 
     Raises:
-        UsageError: new augmentation in every step was asked for, which no cache can hold.
+        UsageError: new augmentation in every step was asked for, or dropout, which no cache can
+            hold.
     """
+    if settings.dropout:
+        raise UsageError(
+            "training.cached_prefix keeps what leaves the frozen blocks, but training.dropout "
+            "drops other units of them in every step",
+            "set training.dropout=false",
+        )
     asked_for = {
         "training.spec_augment": settings.spec_augment,
         "training.speed_perturbation": settings.speed_perturbation,

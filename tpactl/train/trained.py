@@ -75,14 +75,21 @@ def begin(base: Base, config: RunConfig) -> Trained:
         decoder=config.decoder,
         seed=config.training.seed,
     )
-    return AdapterOnly(base, adapter)
+    return AdapterOnly(base, adapter, dropout=bool(config.training.dropout))
 
 
 class AdapterOnly:
-    """An adapter and its head are trained; the base stays in ``eval()``, frozen bit for bit."""
+    """An adapter and its head are trained; the base stays frozen bit for bit.
 
-    def __init__(self, base: Base, adapter: Adapter) -> None:
+    Args:
+        base: with ``adapter`` attached.
+        adapter: what is trained.
+        dropout: in training steps the base drops units as it did when it was trained.
+    """
+
+    def __init__(self, base: Base, adapter: Adapter, *, dropout: bool = False) -> None:
         self._base = base
+        self._dropout = dropout
         self.adapter = adapter
         self.adapter_parameters = adapter.adapter_parameters
         self.head_parameters = adapter.head_parameters
@@ -97,7 +104,8 @@ class AdapterOnly:
         return list(self.adapter.decoder.parameters())
 
     def learning(self, yes: bool) -> None:
-        """Switch the adapter's dropout; the base is never in training mode."""
+        """Switch the adapter's dropout, and the base's where the configuration wants it."""
+        _switch(self._base, yes and self._dropout)
         self.adapter.train(yes)
 
     def state(self) -> State:
@@ -114,6 +122,7 @@ class AdapterOnly:
 
     def release(self) -> None:
         """Take the adapter off the base."""
+        _switch(self._base, False)
         self.adapter.deactivate()
 
 
@@ -140,10 +149,7 @@ class WholeModel:
 
     def learning(self, yes: bool) -> None:
         """Switch the base's own dropout where the configuration wants it."""
-        self._base.model.train(yes and self._dropout)
-        for module in self._base.model.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
+        _switch(self._base, yes and self._dropout)
 
     def state(self) -> State:
         """Return copies of all parameters; buffers do not change."""
@@ -165,3 +171,13 @@ class WholeModel:
     def release(self) -> None:
         """Freeze the model again; it keeps its new weights."""
         self._base.model.eval().requires_grad_(False)
+
+
+def _switch(base: Base, training: bool) -> None:
+    """Switch the base's dropout; BatchNorm keeps its running statistics in any case."""
+    if base.model.training == training:
+        return
+    base.model.train(training)
+    for module in base.model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()

@@ -33,14 +33,20 @@ class FrozenFeedForward(nn.Module):
         linear_in: the module's first layer.
         linear_out: its second.
         width: of the bottleneck; 0 where the module carries none.
+        dropout: of the bottleneck's hidden units, in training mode.
         dtype: of the weights and the activations.
     """
 
     def __init__(
-        self, linear_in: nn.Linear, linear_out: nn.Linear, width: int, dtype: torch.dtype
+        self,
+        linear_in: nn.Linear,
+        linear_out: nn.Linear,
+        width: int,
+        dropout: float,
+        dtype: torch.dtype,
     ) -> None:
         super().__init__()
-        self.hidden, self.width = linear_in.out_features, width
+        self.hidden, self.width, self.dropout = linear_in.out_features, width, dropout
         with torch.no_grad():
             first, second = linear_in.weight.to(dtype), linear_out.weight.to(dtype)
             bias = _bias(linear_in).to(dtype)
@@ -77,9 +83,11 @@ class FrozenFeedForward(nn.Module):
         """
         if bottleneck is None:
             return F.linear(F.silu(F.linear(hidden, self.w1, self.b1)), self.w2, self.b2)
-        out = _Wide.apply(
-            hidden, self.w1, self.b1, self.w2, bottleneck.down, bottleneck.down_bias, bottleneck.up
-        )
+        kept = None
+        if self.dropout and self.training:
+            kept = F.dropout(hidden.new_ones(*hidden.shape[:-1], self.width), self.dropout)
+        down, down_bias, up, _ = bottleneck
+        out = _Wide.apply(hidden, self.w1, self.b1, self.w2, down, down_bias, up, kept)
         return out + (self.b2 + bottleneck.up_bias.to(hidden.dtype))
 
 
@@ -88,7 +96,8 @@ class _Wide(torch.autograd.Function):
 
     Frozen weights get no gradient, so no product is spent on one; the activation's derivative is
     taken from the stored pre-activation. The trained tensors are arguments for their gradients
-    alone: their values are in the wide weights already.
+    alone: their values are in the wide weights already. ``kept`` is the dropout's factor of each
+    of the bottleneck's hidden units, (batch, frames, bottleneck_dim).
     """
 
     @staticmethod
@@ -101,25 +110,32 @@ class _Wide(torch.autograd.Function):
         down: Tensor,
         down_bias: Tensor,
         up: Tensor,
+        kept: Tensor | None,
     ) -> Tensor:
         before = F.linear(hidden, w1, b1)
-        ctx.save_for_backward(hidden, before, w1, w2)
+        ctx.save_for_backward(hidden, before, w1, w2, kept)
         ctx.width = len(down)
-        return F.linear(F.silu(before), w2)
+        after = F.silu(before)
+        if kept is not None:
+            after[..., -ctx.width :] *= kept
+        return F.linear(after, w2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
-        hidden, before, w1, w2 = ctx.saved_tensors
+        hidden, before, w1, w2, kept = ctx.saved_tensors
         width = ctx.width
         # In float32, as autograd's own silu computes it, then back for the products.
         x = before.float()
         gate = torch.sigmoid(x)
         slope = gate * (1 + x * (1 - gate))
+        after = F.silu(before[..., -width:])
+        if kept is not None:
+            slope[..., -width:] *= kept
+            after *= kept
         grad_before = ((grad @ w2).float() * slope).to(grad.dtype)
         grad_hidden = grad_before @ w1
         own = grad_before[..., -width:].reshape(-1, width)
-        after = F.silu(before[..., -width:]).reshape(-1, width)
         flat_grad = grad.reshape(-1, grad.shape[-1])
         return (
             grad_hidden,
@@ -128,7 +144,8 @@ class _Wide(torch.autograd.Function):
             None,
             (own.t() @ hidden.reshape(-1, hidden.shape[-1])).float(),
             own.sum(0, dtype=torch.float32),
-            (flat_grad.t() @ after).float(),
+            (flat_grad.t() @ after.reshape(-1, width)).float(),
+            None,
         )
 
 

@@ -27,17 +27,25 @@ class FastParakeetBlock(nn.Module):
         max_frames: the longest sequence, after subsampling, it will meet.
         positions: (1, 2 max_frames - 1, d_model), the encoder's encoding of ``max_frames``.
         width: of the bottlenecks beside both feed-forward modules; 0 where it carries none.
+        dropout: of the bottlenecks' hidden units, in training mode.
         dtype: of the weights and the activations.
     """
 
     def __init__(
-        self, block: Block, max_frames: int, positions: Tensor, width: int, dtype: torch.dtype
+        self,
+        block: Block,
+        max_frames: int,
+        positions: Tensor,
+        width: int,
+        dropout: float,
+        dtype: torch.dtype,
     ) -> None:
         super().__init__()
         reference: Any = block.module
-        first, second = block.ffn1, block.ffn2
-        self.feed_forward1 = FrozenFeedForward(first.linear_in, first.linear_out, width, dtype)
-        self.feed_forward2 = FrozenFeedForward(second.linear_in, second.linear_out, width, dtype)
+        self.feed_forward1, self.feed_forward2 = (
+            FrozenFeedForward(site.linear_in, site.linear_out, width, dropout, dtype)
+            for site in (block.ffn1, block.ffn2)
+        )
         self.norms = nn.ModuleDict(
             {
                 "feed_forward1": _Norm(reference.norm_feed_forward1),
