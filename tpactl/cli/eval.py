@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tpactl.cli import beam_options, console
+from tpactl.cli import console
+from tpactl.cli.beam_options import Given, with_beam_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tpactl.formats.report import Report
 
 
+@with_beam_options
 def eval(
     data: Annotated[
         Path, typer.Option("--data", metavar="DATA", help="A data set of tpactl prepare.")
@@ -97,6 +99,7 @@ def eval(
             metavar="FILE", help="Department terms, one a line: recall and precision of each."
         ),
     ] = None,
+    *,
     decode: Annotated[
         Literal["greedy", "beam"] | None,
         typer.Option(
@@ -104,13 +107,7 @@ def eval(
             "beam where --lm or --words is given."
         ),
     ] = None,
-    lm: Annotated[Path | None, beam_options.LM] = None,
-    words: Annotated[Path | None, beam_options.WORDS] = None,
-    beam_width: Annotated[int | None, beam_options.WIDTH] = None,
-    lm_weight: Annotated[float | None, beam_options.LM_WEIGHT] = None,
-    word_bonus: Annotated[float | None, beam_options.WORD_BONUS] = None,
-    unknown_penalty: Annotated[float | None, beam_options.UNKNOWN_PENALTY] = None,
-    words_weight: Annotated[float | None, beam_options.WORDS_WEIGHT] = None,
+    beam: Given,
     stress: Annotated[
         bool,
         typer.Option("--stress", help="Also under noise, in rooms, by telephone, at other speeds."),
@@ -199,16 +196,7 @@ def eval(
         ),
         departments=departments,
         adapter_column=adapter_column,
-        beam=beam_settings(
-            decode,
-            lm=lm,
-            words=words,
-            width=beam_width,
-            lm_weight=lm_weight,
-            word_bonus=word_bonus,
-            unknown_penalty=unknown_penalty,
-            words_weight=words_weight,
-        ),
+        beam=beam_settings(decode, **beam),
     )
     with console.progress() as on_progress:
         report = compare(

@@ -115,6 +115,11 @@ def train(
     with processes.first_speaks():
         if out is None and not dry_run:
             raise UsageError("missing option --out", "add --out with a name for the run folder")
+        if force and resume:
+            raise UsageError(
+                "--force throws an unfinished training away, --resume goes on with it",
+                "give one of the two",
+            )
         begun = read_start(out) if resume and out is not None else None
         over = None if begun is None else begun.config
         configuration = read(config, flags, settings or [], over=over)

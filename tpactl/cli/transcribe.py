@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 import typer
 from rich.text import Text
 
-from tpactl.cli import beam_options, console
+from tpactl.cli import console
+from tpactl.cli.beam_options import Given, with_beam_options
 
 
+@with_beam_options
 def transcribe(
     audio: Annotated[
         list[Path] | None,
@@ -45,17 +47,12 @@ def transcribe(
             "adapter, which names one of the adapters given, or is empty for the base.",
         ),
     ] = None,
+    *,
     decode: Annotated[
         Literal["greedy", "beam"] | None,
         typer.Option(help="Default: beam where --lm or --words is given."),
     ] = None,
-    lm: Annotated[Path | None, beam_options.LM] = None,
-    words: Annotated[Path | None, beam_options.WORDS] = None,
-    beam_width: Annotated[int | None, beam_options.WIDTH] = None,
-    lm_weight: Annotated[float | None, beam_options.LM_WEIGHT] = None,
-    word_bonus: Annotated[float | None, beam_options.WORD_BONUS] = None,
-    unknown_penalty: Annotated[float | None, beam_options.UNKNOWN_PENALTY] = None,
-    words_weight: Annotated[float | None, beam_options.WORDS_WEIGHT] = None,
+    beam: Given,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -72,16 +69,6 @@ def transcribe(
     from tpactl.flows.beam import beam_settings
     from tpactl.flows.transcribe import transcribe as run_flow
 
-    beam = beam_settings(
-        decode,
-        lm=lm,
-        words=words,
-        width=beam_width,
-        lm_weight=lm_weight,
-        word_bonus=word_bonus,
-        unknown_penalty=unknown_penalty,
-        words_weight=words_weight,
-    )
     with console.progress() as on_progress:
         found = run_flow(
             audio or (),
@@ -90,7 +77,7 @@ def transcribe(
             runs=run or (),
             only=adapter or (),
             manifest=manifest,
-            beam=beam,
+            beam=beam_settings(decode, **beam),
             device=device,
             on_progress=on_progress,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -175,10 +176,20 @@ def _convert(tree: Tree) -> RunConfig:
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at ")
         key = place.strip("`").removeprefix("$.") or "the run file"
+        # Of words to choose from, msgspec says itself which was given.
+        given = "" if problem.startswith("Invalid enum value") else _given(tree, place)
         raise UsageError(
-            f"{key}: {problem[0].lower()}{problem[1:]}{_choices(key)}",
+            f"{key}: {problem[0].lower()}{problem[1:]}{given}{_choices(key)}",
             f"give {key} a valid value in the run file, a flag or with --set",
         ) from error
+
+
+def _given(tree: Tree, place: str) -> str:
+    """Return what to say of the value at ``place``, such as ``$.augment.noise_snr_db[0]``."""
+    value: Any = tree
+    for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", place):
+        value = value[name] if name else value[int(index)]
+    return "" if isinstance(value, dict | list) else f", given {value!r}"
 
 
 def _choices(key: str) -> str:
