@@ -32,7 +32,15 @@ def test_show_says_it_in_words(tpactl, tiny):
     assert outcome.exit_code == 0
     assert "ParakeetForCTC (family parakeet, decoder ctc)" in outcome.out
     assert f"{NUM_BLOCKS} Conformer blocks of width {D_MODEL}, feed-forward 32" in outcome.out
-    assert "TPA of width 64" in outcome.out
+    assert "TPA of width 32" in outcome.out
+    assert "TPA of width 80" in tpactl("base", "show", "starter").out
+
+
+def test_an_adapter_wider_than_what_it_stands_beside_is_refused(tpactl, tiny):
+    outcome = tpactl("base", "show", tiny, "--width", 100_000_000)
+    assert outcome.exit_code == 2
+    assert "width 100000000 is wider than this base's feed-forward modules" in outcome.err
+    assert "give at most --width 32" in outcome.err
 
 
 def test_fingerprint_is_the_identity(tpactl, tiny):

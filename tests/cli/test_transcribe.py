@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -282,6 +285,39 @@ def test_every_bad_recording_is_listed_and_none_is_transcribed(tpactl, place, tm
         name for name in ("empty.wav", "text.mp3", "missing.wav")
         if any(name in line for line in outcome.json["details"])
     ] == ["empty.wav", "text.mp3", "missing.wav"]  # fmt: skip
+
+
+def piped(place, sound: bytes, *more):
+    command = [sys.executable, "-m", "tpactl", "transcribe", "-", "--base", place / "base", *more]
+    return subprocess.run(command, input=sound, capture_output=True)
+
+
+def test_a_recording_comes_from_standard_input(tpactl, place):
+    sound = (place / "b.flac").read_bytes()
+    done = piped(place, sound, "--json")
+    assert done.returncode == 0, done.stderr
+    heard = json.loads(done.stdout)["transcripts"]
+    named = tpactl("transcribe", place / "b.flac", "--base", place / "base", "--json").json
+    assert [(t["audio"], t["text"]) for t in heard] == [("-", named["transcripts"][0]["text"])]
+
+
+@pytest.mark.parametrize("sound", [b"", b"hello", "cut off"])
+def test_standard_input_that_is_no_recording_is_exit_3(place, sound):
+    if sound == "cut off":
+        sound = (place / "a.wav").read_bytes()[:9_000]
+    done = piped(place, sound)
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert [line[:6] for line in done.stderr.splitlines()] == [b"error:", b"fix:  "]
+
+
+def test_a_terminal_is_told_what_is_expected(place):
+    reading, writing = pty.openpty()
+    command = [sys.executable, "-m", "tpactl", "transcribe", "-", "--base", place / "base"]
+    done = subprocess.run(command, stdin=writing, capture_output=True, timeout=60)
+    os.close(reading)
+    os.close(writing)
+    assert done.returncode == 2
+    assert b"which is this terminal" in done.stderr
 
 
 def test_json_names_base_device_and_pieces(hear, place):

@@ -1,6 +1,7 @@
 """An evaluation that was killed goes on, and ends as if nothing had happened."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.eval.builders import write_data
-from tpactl.errors import InputError, UsageError
+from tpactl.errors import InputError, MachineError, UsageError
 from tpactl.eval import hear as hear_file
 from tpactl.eval.compare import compare
 from tpactl.eval.plan import Plan
@@ -131,21 +132,36 @@ def test_an_unfinished_training_of_the_same_name_is_left_alone(room, tmp_path):
     assert kept.read_text() == "{}"
 
 
-def test_a_killed_process_leaves_no_report_and_is_continued(room, tmp_path):
+def test_a_disk_that_was_full_from_the_start_keeps_nothing(room, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        with pytest.raises(MachineError, match="cannot be written"):
+            compare(room.data, "test", str(room.base), out=tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_process_leaves_no_report_and_is_continued(room, tmp_path, by):
     data = write_data(tmp_path / "data", ["a b c"] * 20)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "tpactl", "eval", "--data", data, "--base", room.base,
                "--single", "0", "--stress", "--out", out]  # fmt: skip
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    killed = subprocess.Popen(list(map(str, command)), env=quiet, stdout=subprocess.DEVNULL)
+    stopped = subprocess.Popen(
+        list(map(str, command)), env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     heard = unfinished(out) / "heard.jsonl"
     until = time.monotonic() + 60
     while not (heard.is_file() and heard.read_bytes().count(b"\n") >= 2):
-        assert killed.poll() is None
+        assert stopped.poll() is None
         assert time.monotonic() < until
         time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    stopped.send_signal(by)
+    _, told = stopped.communicate(timeout=60)
+    assert (b"batches are kept; --resume goes on from there" in told) == (by == signal.SIGINT)
     assert not out.exists()
     lines = heard.read_bytes().count(b"\n")
     done = subprocess.run(

@@ -25,8 +25,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 def show(
     base: Reference,
     width: Annotated[
-        int, typer.Option(min=1, help="Width of the adapter whose parameters are counted.")
-    ] = 64,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Width of the adapter whose parameters are counted. Default: that of tpa.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show a base: family, blocks, head, vocabulary, and what an adapter would add.
@@ -54,7 +58,7 @@ def show(
             "head": f"{found.head}: {found.vocabulary} labels, blank {found.blank_id}, "
             f"{found.head_parameters:,} parameters",
             "adapter sites": f"{len(found.adapter_sites)}: {first} ... {last}",
-            f"TPA of width {width}": f"{found.adapter_parameters:,} parameters, "
+            f"TPA of width {found.bottleneck_dim}": f"{found.adapter_parameters:,} parameters, "
             f"{100 * share:.1f} % of the base",
         }
     )

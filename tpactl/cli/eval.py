@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -198,7 +200,7 @@ def eval(
         adapter_column=adapter_column,
         beam=beam_settings(decode, **beam),
     )
-    with console.progress() as on_progress:
+    with _resumable(out), console.progress() as on_progress:
         report = compare(
             data,
             split,
@@ -228,6 +230,19 @@ def eval(
     if out is not None:
         console.facts({"page      ": str(out / "report.html")})
     console.next_step(*_next(report, data, out))
+
+
+@contextmanager
+def _resumable(out: Path | None) -> Iterator[None]:
+    """Say after an interrupt what was kept of the evaluation."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from tpactl.eval.journal import num_kept
+
+        if out is not None and (batches := num_kept(out)):
+            console.warn(f"{batches} batches are kept; --resume goes on from there")
+        raise
 
 
 _FIGURES = ("WER % (95 %)", "CER %", "S / D / I", "RTF", "trained", "size")

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from msgspec.structs import replace
 from rich.text import Text
 
 from tpactl.cli import console
 from tpactl.cli.beam_options import Given, with_beam_options
+from tpactl.errors import UsageError
+from tpactl.formats.files import cannot_write
+
+_STANDARD_INPUT = Path("-")
 
 
 @with_beam_options
 def transcribe(
     audio: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="AUDIO", help="Recordings: any format, rate and channel count."),
+        typer.Argument(
+            metavar="AUDIO",
+            help="Recordings: any format, rate and channel count; - is one from standard input.",
+        ),
     ] = None,
     base: Annotated[
         str, typer.Option(help="starter, a model directory, or HUB_ID[@REVISION].")
@@ -69,9 +82,9 @@ def transcribe(
     from tpactl.flows.beam import beam_settings
     from tpactl.flows.transcribe import transcribe as run_flow
 
-    with console.progress() as on_progress:
+    with _standard_input(audio or ()) as recordings, console.progress() as on_progress:
         found = run_flow(
-            audio or (),
+            recordings,
             base,
             packages=package or (),
             runs=run or (),
@@ -81,6 +94,11 @@ def transcribe(
             device=device,
             on_progress=on_progress,
         )
+    given = dict(zip(map(str, recordings), map(str, audio or ()), strict=True))
+    found = replace(
+        found,
+        transcripts=[replace(t, audio=given.get(t.audio, t.audio)) for t in found.transcripts],
+    )
     if found.beam is not None and found.beam.unwritable:
         console.warn(f"the base cannot write, and never hears: {', '.join(found.beam.unwritable)}")
     if found.alone:
@@ -97,3 +115,24 @@ def transcribe(
         if several:
             line.append(f" [{transcript.adapter or 'base'}]", "command")
         console.out.print(line + Text(": ", "quiet") + Text(transcript.text), soft_wrap=True)
+
+
+@contextmanager
+def _standard_input(audio: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield ``audio`` with a file of what standard input holds in the place of ``-``."""
+    if _STANDARD_INPUT not in audio:
+        yield list(audio)
+        return
+    if sys.stdin.isatty():
+        raise UsageError(
+            "- reads a recording from standard input, which is this terminal",
+            "pipe one in: ffmpeg -i call.mp4 -f flac - | tpactl transcribe -",
+        )
+    with tempfile.TemporaryDirectory(prefix="tpactl-") as folder:
+        file = Path(folder) / "standard-input"
+        try:
+            with file.open("wb") as copy:
+                shutil.copyfileobj(sys.stdin.buffer, copy)
+        except OSError as error:
+            raise cannot_write(file, error) from error
+        yield [file if path == _STANDARD_INPUT else path for path in audio]

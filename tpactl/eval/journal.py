@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from tpactl.errors import InputError
+from tpactl.errors import InputError, MachineError
 from tpactl.formats.evaluation import Evaluation, HeardBatch
 from tpactl.formats.files import cannot_write, read_json, to_builtins, write_json
 from tpactl.formats.run import unfinished
@@ -45,7 +45,12 @@ class Journal:
             self._earlier = list(_whole_lines(self._file))
         else:
             _clear(self._folder)
-            write_json(self._folder / "evaluation.json", evaluation)
+            try:
+                write_json(self._folder / "evaluation.json", evaluation)
+            except MachineError:
+                # Nothing was heard yet: an empty folder would only be in the way.
+                shutil.rmtree(self._folder, ignore_errors=True)
+                raise
         self._rewrite()
 
     def earlier(self, condition: str, systems: list[str]) -> Iterator[HeardBatch]:
@@ -79,6 +84,11 @@ class Journal:
             self._file.write_bytes(b"".join(lines))
         except OSError as error:
             raise cannot_write(self._file, error) from error
+
+
+def num_kept(out: Path) -> int:
+    """Return how many batches an evaluation into ``out`` that was stopped left to go on from."""
+    return sum(1 for _ in _whole_lines(unfinished(out) / "heard.jsonl"))
 
 
 def _clear(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tpactl.errors import UsageError
 from tpactl.formats.files import Record
 
 SCHEMA_VERSION = 1
@@ -36,16 +37,33 @@ class BaseDescription(Record, kw_only=True):
     """Of a TPA of that width in every block; the head is trained besides."""
 
 
-def describe(ref: str, bottleneck_dim: int) -> BaseDescription:
+def describe(ref: str, bottleneck_dim: int | None = None) -> BaseDescription:
     """Load the base ``ref`` and return its description.
+
+    Args:
+        ref: starter, a model directory, or HUB_ID[@REVISION].
+        bottleneck_dim: width of the adapter whose parameters are counted; ``None`` is that of
+            ``tpa``, as far as the base is that wide.
 
     Raises:
         BaseError: no such base, or one without Conformer blocks.
+        UsageError: the adapter would be wider than what it stands beside.
     """
+    from tpactl.adapters.methods import METHODS
+    from tpactl.adapters.settings import shape
     from tpactl.bases.load import load_base
 
     base = load_base(ref)
     sites = [site for block in base.blocks for site in (block.ffn1, block.ffn2)]
+    widest = max(site.linear_in.out_features for site in sites)
+    if bottleneck_dim is None:
+        bottleneck_dim = min(shape(METHODS["tpa"], None).bottleneck_dim, widest)
+    elif bottleneck_dim > widest:
+        raise UsageError(
+            f"width {bottleneck_dim} is wider than this base's feed-forward modules, which have "
+            f"{widest} hidden units",
+            f"give at most --width {widest}",
+        )
     return BaseDescription(
         ref=ref,
         path=str(base.path),
