@@ -91,8 +91,10 @@ def test_few_minutes_are_learnt_faster_and_only_bottlenecks_are_pulled_to_zero()
     assert {chosen(method).weight_decay for method in ("lora", "bitfit", "head", "full")} == {0.0}
 
 
-def test_the_base_drops_units_for_low_rank_updates_but_not_below_a_cache():
-    assert resolve(RunConfig(method="lora"), hours=1.0, base_parameters=10**7).training.dropout
+def test_a_small_base_drops_units_for_low_rank_updates_but_not_below_a_cache():
+    lora = RunConfig(method="lora")
+    assert resolve(lora, hours=1.0, base_parameters=10**7).training.dropout is True
+    assert resolve(lora, hours=1.0, base_parameters=10**9).training.dropout is False
     cached = TrainingSettings(cached_prefix=True)
     config = RunConfig(method="lora", training=cached)
     assert resolve(config, hours=1.0, base_parameters=10**7).training.dropout is False

@@ -17,8 +17,8 @@ from tpactl.train.settings import read
 from tpactl.train.train import train
 
 FEW = (
-    "training.max_epochs=6",
-    "training.evaluations=6",
+    "training.max_epochs=8",
+    "training.evaluations=8",
     "training.learning_rate=3e-2",
     "training.head_learning_rate=2e-2",
 )

@@ -19,6 +19,8 @@ from tpactl.train.train import train
 SETTINGS = (
     *FAST,
     "adapter.bottleneck_dim=16",
+    # Each process draws its own.
+    "adapter.dropout=0",
     "training.spec_augment=true",
     "training.speed_perturbation=true",
     "training.max_steps=12",

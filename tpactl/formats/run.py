@@ -62,7 +62,7 @@ class TrainingSettings(Record, kw_only=True):
     memory holds, on a CPU the default."""
     accumulate: Count = 1
     """Parts in which an update's batch is computed, one after the other: the same result in less
-    memory."""
+    memory, but for what dropout draws in each."""
     activation_checkpointing: bool = False
     """Compute each block again in the backward pass instead of keeping what it computed: the same
     result, bit for bit, in less memory and more time."""

@@ -10,8 +10,9 @@ import numpy as np
 Batch = list[int]
 """Indices into the split's examples."""
 
-JITTER = 0.1
-"""Durations are blurred by this share before sorting, so that every epoch has other batches."""
+JITTER = 0.05
+"""Durations are blurred by this share before sorting, so that every epoch has other batches. Twice
+as much costs three percent more padding."""
 
 
 def epoch_batches(

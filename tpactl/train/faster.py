@@ -25,7 +25,7 @@ from tpactl.train.ranks import Ranks
 from tpactl.train.shapes import Shape, plan_shapes
 from tpactl.train.trained import Trained
 
-MOST_SHAPES = 16
+MOST_SHAPES = 32
 """Captured; more of them save padding and cost captures."""
 
 MULTIPLE = 8

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+CAPTURE_STEPS = 10
+"""Steps that could be replayed in the time a shape takes to be captured. Many shapes save padding
+only where many steps follow."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -24,15 +28,19 @@ class Shape:
         return rows <= self.rows and frames <= self.frames
 
 
-def plan_shapes(batches: Iterable[tuple[int, int]], most: int) -> list[Shape]:
-    """Return at most ``most`` shapes that hold all batches with the least padding in all.
+def plan_shapes(
+    batches: Iterable[tuple[int, int]], most: int, capture_steps: int = CAPTURE_STEPS
+) -> list[Shape]:
+    """Return at most ``most`` shapes that hold all batches in the least time, captures included.
 
     Args:
         batches: (rows, frames) of each batch, frames rounded up to what a shape may have.
         most: shapes.
+        capture_steps: what each shape costs, in steps of its own.
 
     Returns:
-        Shapes of increasing length. Exact: a dynamic program over the lengths that occur.
+        Shapes of increasing length. Exact, where time grows with frames: a dynamic program over
+        the lengths that occur.
     """
     rows: dict[int, int] = {}
     counts: dict[int, int] = {}
@@ -50,7 +58,8 @@ def plan_shapes(batches: Iterable[tuple[int, int]], most: int) -> list[Shape]:
             for begin in range(end - 1, -1, -1):
                 widest = max(widest, rows[lengths[begin]])
                 batches_in += counts[lengths[begin]]
-                area = cheapest[begin][0] + widest * lengths[end - 1] * batches_in
+                computed = widest * lengths[end - 1] * (batches_in + capture_steps)
+                area = cheapest[begin][0] + computed
                 if area < following[end][0]:
                     following[end] = (area, [*cheapest[begin][1], begin])
         cheapest = following
