@@ -113,7 +113,13 @@ def _ours(workers: Sequence[Base], waves: list[np.ndarray], most: int) -> list[s
         return recognise_features(base, base.features([waves[index] for index in batch]))
 
     texts = [""] * len(waves)
-    for batch, heard in zip(plan, side_by_side(workers, hear, plan), strict=True):
+    # As eval does: one worker, which an accelerator has, needs no thread.
+    found = (
+        side_by_side(workers, hear, plan)
+        if len(workers) > 1
+        else (hear(workers[0], batch) for batch in plan)
+    )
+    for batch, heard in zip(plan, found, strict=True):
         for index, text in zip(batch, heard, strict=True):
             texts[index] = text
     return texts

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,10 @@ MIN_SAMPLES = 4_000
 """Shorter audio is padded with silence: below it some front ends yield no frame, or NaN."""
 
 
+MOST_EXTRACTORS = 8
+"""Threads; a batch has not many more utterances."""
+
+
 @dataclass(frozen=True)
 class Features:
     """A batch ready for a base."""
@@ -35,6 +41,16 @@ class Features:
     """(batch, frames, mel bins), or (batch, samples) for bases that read raw samples. float32."""
     lengths: Tensor
     """(batch,) valid frames or samples, int64."""
+
+
+@cache
+def _extractors() -> ThreadPoolExecutor:
+    """Return threads that extract features beside an accelerator, for which it would wait.
+
+    Each has one of torch's threads: an utterance's features are too few for several.
+    """
+    threads = min(MOST_EXTRACTORS, os.cpu_count() or 1)
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
 class Base:
@@ -144,7 +160,10 @@ class Base:
 
     def features(self, waves: Sequence[np.ndarray]) -> Features:
         """Return the batch for several waveforms, each (num_samples,) float32 at 16 kHz."""
-        return self.collate([self.extract(wave) for wave in waves])
+        if self.device.type == "cpu":
+            # Its cores have batches of their own.
+            return self.collate([self.extract(wave) for wave in waves])
+        return self.collate(list(_extractors().map(self.extract, waves)))
 
     def logits(self, features: Features) -> tuple[Tensor, Tensor]:
         """Return (batch, frames, vocabulary) logits and their (batch,) valid lengths.
