@@ -56,6 +56,9 @@ LABELS = 80
 
 WARM_UP = 3
 
+PRODUCT_MINUTES = 2.5
+"""Of a training through ``tpactl train``."""
+
 Step = Callable[[], None]
 
 quiet()
@@ -344,6 +347,7 @@ def _product(bare: dict[str, float], size: Size, device: torch.device) -> dict[s
     from tpactl.prepare.prepare import prepare
     from tpactl.train.train import train
 
+    started = time.perf_counter()
     gc.collect()
     torch.cuda.empty_cache()
     with tempfile.TemporaryDirectory() as folder:
@@ -366,11 +370,14 @@ def _product(bare: dict[str, float], size: Size, device: torch.device) -> dict[s
             if event.kind == "step":
                 steps.append((event.time_s, event.audio_s or 0.0))
             elif event.kind == "note":
-                notes.append(event.message or "")
+                notes.append(f"{event.time_s:.0f} s: {event.message}")
 
+        print(f"<!-- data and base written after {time.perf_counter() - started:.0f} s -->")
+        # The steps of a long training, whose shapes are planned for all of them, cut short.
         training = TrainingSettings(
             batch_s=float(size.rows * size.seconds),
-            max_epochs=30.0,
+            max_epochs=3.0 if size is TINY else 150.0,
+            max_minutes=PRODUCT_MINUTES,
             evaluations=1,
             learning_rate=1e-4,
             head_learning_rate=1e-4,
@@ -388,8 +395,9 @@ def _product(bare: dict[str, float], size: Size, device: torch.device) -> dict[s
             place / "run",
             on_event=note,
         )
-    # Compiling and capturing are over after two thirds of the steps.
-    later = steps[2 * len(steps) // 3 :]
+    # Compiling and capturing are over after two thirds of the time.
+    ends = steps[-1][0]
+    later = [step for step in steps if step[0] > 2 / 3 * ends]
     speech = sum(audio for _, audio in later[1:]) / (later[-1][0] - later[0][0])
     course, _ = plan_steps(durations, record.config.training)
     batches = [course[step][1] for step in range(len(course))]
@@ -397,7 +405,7 @@ def _product(bare: dict[str, float], size: Size, device: torch.device) -> dict[s
     share = sum(durations[i] for batch in batches for i in batch) / padded
     alone = size.rows * size.seconds / (bare["median_ms"] / 1e3)
     print(f"\nnotes: {notes}")
-    print(f"{len(steps)} steps, {record.cost.seconds:.0f} s in all")
+    print(f"{len(steps)} steps of {len(course)}, {record.cost.seconds:.0f} s in all")
     print(f"bare step {alone:.0f} s of audio a second, through train {speech:.0f}")
     print(f"slower by {100 * (alone / speech - 1):.1f} %", end="; ")
     print(f"padding counted by {100 * (alone * share / speech - 1):.1f} %")
