@@ -97,7 +97,7 @@ def test_rewritten_blocks_train_the_same_adapter(cached, taught, accent, tmp_pat
         f"training.cached_prefix={cached}",
         f"training.cache_dir={tmp_path / 'prefix'}",
     ]
-    plain = train(accent, quick(taught, *settings), tmp_path / "plain")
+    plain = train(accent, quick(taught, *settings, "fast=off"), tmp_path / "plain")
     fast = train(accent, quick(taught, *settings, "fast=on"), tmp_path / "fast")
     events = [json.loads(line) for line in (tmp_path / "fast" / "events.jsonl").open()]
     assert any(e.get("message") == "steps: rewritten blocks" for e in events)

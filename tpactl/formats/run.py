@@ -121,8 +121,8 @@ class RunConfig(Record, kw_only=True):
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     fast: bool | Literal["auto"] = "auto"
-    """Rewritten frozen blocks and captured steps. ``auto``: on a CUDA device, as far as they apply;
-    ``on``: also elsewhere, and refused where nothing applies; ``off``: never."""
+    """Rewritten frozen blocks, and on a CUDA device captured steps. ``auto``: as far as they apply;
+    ``on``: the same, but refused where nothing applies; ``off``: never."""
 
 
 class Event(Record, kw_only=True):

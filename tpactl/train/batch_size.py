@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
-import torch
 
 from tpactl.bases.base import Base
 from tpactl.errors import MachineError
 from tpactl.formats.run import RunConfig
 from tpactl.train import defaults
 from tpactl.train.examples import Split
-from tpactl.train.memory import USABLE, available_bytes, is_out_of_memory
+from tpactl.train.memory import USABLE, available_bytes, is_out_of_memory, release
 from tpactl.train.rehearsal import rehearse
 
 MIN_UPDATES = 8
@@ -43,7 +42,7 @@ def resolve(base: Base, config: RunConfig, train: Split, dev: Split, device: str
     limit_s = max(start, sum(train.durations) / MIN_UPDATES)
 
     def fits(batch_s: float) -> bool:
-        torch.cuda.empty_cache()
+        release(device)
         try:
             tried = rehearse(base, _with_batch(resolved, batch_s), train, dev, device)
         except (MachineError, RuntimeError) as error:

@@ -15,6 +15,7 @@ from tpactl.formats.dataset import DataSet
 from tpactl.formats.estimate import Estimate, MethodEstimate
 from tpactl.formats.progress import Progress
 from tpactl.formats.run import RunConfig
+from tpactl.train import memory
 from tpactl.train.augment import SPEEDS
 from tpactl.train.batch_size import resolve
 from tpactl.train.batches import Course
@@ -22,7 +23,6 @@ from tpactl.train.cost import cpu_threads
 from tpactl.train.defaults import explain
 from tpactl.train.examples import Split, list_split
 from tpactl.train.hearing import Hearing
-from tpactl.train.memory import available_bytes, is_out_of_memory
 from tpactl.train.prefix_cache import augmented_copies, check_size, place_of
 from tpactl.train.ranks import join
 from tpactl.train.reading import check_data
@@ -55,23 +55,27 @@ def estimate(data: Path, config: RunConfig, *, on_progress: Progress | None = No
     dataset = DataSet(data)
     check_data(dataset)
     surroundings = look_around(config.augment, on_progress)
-    base = load_base(config.base, device=ranks.device)
     methods = list(dict.fromkeys([config.method, FULL]))
     estimates = {}
     with cpu_threads(ranks.device):
         for number, method in enumerate(methods):
             if on_progress is not None:
                 on_progress("try steps", number, len(methods))
+            # Loaded anew for each: a rehearsal leaves the weights as its training would hold them.
+            base = load_base(config.base, device=ranks.device)
+            base_parameters = base.num_parameters
             wanted = _as(config, method)
             estimates[method] = _one(base, dataset, wanted, surroundings, ranks.device)
+            del base
+            memory.release(ranks.device)
     train_s = sum(row.duration for row in dataset.utterances("train"))
     return Estimate(
         base=config.base,
-        base_parameters=base.num_parameters,
+        base_parameters=base_parameters,
         data=str(data),
         train_hours=train_s / 3600,
         device=ranks.device,
-        available_memory_bytes=available_bytes(ranks.device),
+        available_memory_bytes=memory.available_bytes(ranks.device),
         price_per_hour=config.training.price_per_hour,
         currency=config.training.currency,
         wanted=estimates[config.method],
@@ -108,7 +112,7 @@ def _one(
     course, _ = plan_steps(train.durations, config.training)
     assert isinstance(config.training.batch_s, float | int)
     # Weights, gradients and AdamW's two moments in float32, before any activation.
-    at_least = max(16 * base.num_parameters, available_bytes(device))
+    at_least = max(16 * base.num_parameters, memory.available_bytes(device))
     too_large = MethodEstimate(
         method=config.method,
         trained_parameters=base.num_parameters,
@@ -127,9 +131,9 @@ def _one(
         ),
     )
     try:
-        tried = rehearse(base, config, train, dev, device)
+        tried = rehearse(base, config, train, dev, device, may_round=True)
     except (MachineError, RuntimeError, MemoryError) as error:
-        if not (isinstance(error, MachineError) or is_out_of_memory(error)):
+        if not (isinstance(error, MachineError) or memory.is_out_of_memory(error)):
             raise
         return too_large
     if tried.cache_bytes:
@@ -137,15 +141,15 @@ def _one(
         check_size(tried.cache_bytes, place, config.training.cache_gb)
     seconds = _seconds(tried, course, config, train, dev)
     on_gpu = device.startswith("cuda")
-    memory = tried.peak_bytes + (0 if on_gpu else _unread(tried, config, train, dev))
+    peak = tried.peak_bytes + (0 if on_gpu else _unread(tried, config, train, dev))
     # A file that is mapped counts as resident, but the system takes its pages where it needs them.
     mapped = 0 if on_gpu else tried.cache_bytes
     price = config.training.price_per_hour
     return msgspec.structs.replace(
         too_large,
         trained_parameters=tried.trained_parameters,
-        memory_bytes=round(memory) + mapped,
-        fits=memory <= available_bytes(device),
+        memory_bytes=round(peak) + mapped,
+        fits=peak <= memory.available_bytes(device),
         seconds=seconds,
         money=price * seconds / 3600 if price else None,
         cache_bytes=tried.cache_bytes,

@@ -79,7 +79,7 @@ def choose(
         device,
         autocast,
     )
-    if config.fast is False or (config.fast == "auto" and not is_cuda):
+    if config.fast is False:
         return plain
     captured = is_cuda and not _why_no_graphs(base, config)
     is_rewritten = (
@@ -104,11 +104,11 @@ def choose(
     if is_rewritten:
         assert trained.adapter is not None
         dtype = torch.bfloat16 if config.precision == "bf16" else base.dtype
-        lend = may_round and dtype == torch.bfloat16
-        if lend:
+        if may_round and dtype == torch.bfloat16:
             round_frozen(base.model)
         longest = max(lanes.frames_out(shape.frames) for shape in shapes) + SPARE_FRAMES
-        path = fast.FastPath(base, trained.adapter, longest, dtype, lend=lend)
+        # Rounded or not, the base's weights are now those of the rewritten blocks.
+        path = fast.FastPath(base, trained.adapter, longest, dtype, lend=may_round)
         said.append("rewritten blocks")
         if is_cuda and base.num_parameters >= COMPILED_FROM and len(course) >= COMPILED_STEPS:
             path.compile_blocks(dynamic=len(shapes) > 1)

@@ -51,7 +51,15 @@ class Rehearsal:
     """Of the cached prefix on disk; then ``read_s`` includes what it takes to compute it."""
 
 
-def rehearse(base: Base, config: RunConfig, train: Split, dev: Split, device: str) -> Rehearsal:
+def rehearse(
+    base: Base,
+    config: RunConfig,
+    train: Split,
+    dev: Split,
+    device: str,
+    *,
+    may_round: bool = False,
+) -> Rehearsal:
     """Return what steps on the largest and on typical batches take; ``base`` stays as it was.
 
     Args:
@@ -60,6 +68,8 @@ def rehearse(base: Base, config: RunConfig, train: Split, dev: Split, device: st
         train: its features are read here, for the batches that are tried.
         dev: likewise.
         device: where it computes; one process.
+        may_round: nobody computes with ``base`` afterwards; its weights may be changed as the
+            training would change them in memory.
 
     Raises:
         MachineError: memory ran out.
@@ -99,7 +109,7 @@ def rehearse(base: Base, config: RunConfig, train: Split, dev: Split, device: st
                 cached=cached,
                 ranks=ranks,
                 autocast=accelerator.autocast,
-                may_round=False,
+                may_round=may_round,
                 note=lambda message: None,
             )
             loop = Loop(
