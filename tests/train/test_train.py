@@ -201,8 +201,7 @@ def test_events_stream_to_the_file_and_to_the_callback(taught, accent, tmp_path)
         accent, quick(taught, "training.max_epochs=3"), tmp_path / "run", on_event=listen
     )
     kinds = [event.kind for event in told]
-    assert kinds[:2] == ["note", "start"]
-    assert told[0].message == "steps: rewritten blocks"
+    assert kinds[0] == "start"
     assert kinds[-1] == "end"
     assert kinds.count("step") == record.cost.steps
     assert plans == {(record.cost.steps, record.cost.trained_parameters)}

@@ -34,7 +34,7 @@ class Amount:
 
 
 AMOUNTS = (
-    Amount(0.25, max_epochs=20, batch_s=15, evaluations=10, weight_decay=1.0, haste=2.0),
+    Amount(0.25, max_epochs=20, batch_s=15, evaluations=10, weight_decay=0.3, haste=2.0),
     Amount(1.0, max_epochs=20, batch_s=30, evaluations=10, weight_decay=0.3),
     Amount(5.0, max_epochs=32, batch_s=60, evaluations=16, weight_decay=0.1),
     Amount(

@@ -66,7 +66,7 @@ def choose(
         ranks: the processes that share each batch.
         autocast: of the precision, for modules that are not rewritten.
         may_round: nobody else computes with the base's frozen weights.
-        note: told how the steps are computed, where that is not op by op.
+        note: told how the steps are computed, where they are captured.
 
     Raises:
         UsageError: ``fast`` is ``on``, and nothing of it applies.
@@ -117,9 +117,9 @@ def choose(
         eager = Eager(forward, plain.output_lengths, device, nullcontext)
     if captured:
         said.append(f"{len(shapes)} captured shape{'s' if len(shapes) > 1 else ''}")
-    note(f"steps: {', '.join(said)}")
     if not captured:
         return eager
+    note(f"steps: {', '.join(said)}")
     parameters = [*trained.body(), *trained.head()]
     return Graphed(eager, parameters, shapes, lanes.tail, lanes.dtype, note)
 
