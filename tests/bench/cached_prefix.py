@@ -30,6 +30,8 @@ COMMON = (
     "training.evaluations=1",
     "training.spec_augment=false",
     "training.speed_perturbation=false",
+    # LoRA's default; it would cost LoRA alone.
+    "training.dropout=false",
     "device=cpu",
 )
 SYSTEMS = {

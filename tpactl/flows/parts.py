@@ -15,19 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from tpactl import __version__
 from tpactl.errors import InputError, UsageError
 from tpactl.formats.files import (
     Record,
-    cannot_write,
     canonical_json,
     read_json,
     sha256_of,
     sha256_of_file,
     write_json,
 )
+from tpactl.formats.held import hold
 from tpactl.formats.unfinished import BUILDING_PREFIX
 
 SCHEMA_VERSION = 1
@@ -137,17 +135,11 @@ def parts_of(folder: Path, flow: str) -> Iterator[Parts]:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; a folder is needed", "choose another --workdir")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{flow}.lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UsageError(
-            f"another tpactl {flow} is working in {folder}",
-            "wait until it is done, or choose another --workdir",
-        ) from error
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+    busy = UsageError(
+        f"another tpactl {flow} is working in {folder}",
+        "wait until it is done, or choose another --workdir",
+    )
+    lock = hold(folder, f".{flow}.lock", busy)
     try:
         record = folder / f"{flow}.json"
         if record.exists():

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from tpactl.errors import InputError
 from tpactl.formats import checkpoint
 from tpactl.formats.files import cannot_write, is_refusal_of_disk, put_in_place
+from tpactl.formats.held import hold
 from tpactl.formats.run import START, unfinished
 
 _LOCK = ".lock"
@@ -78,17 +77,10 @@ def run_folder(out: Path, *, force: bool, resume: bool) -> Iterator[Path]:
         MachineError: the disk is full or the folder cannot be written.
     """
     folder = unfinished(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(
-            f"another process is training for {out}",
-            "wait until it is done, or choose another --out",
-        ) from error
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+    busy = InputError(
+        f"another process is training for {out}", "wait until it is done, or choose another --out"
+    )
+    lock = hold(folder, _LOCK, busy)
     try:
         if not resume:
             _empty(folder)

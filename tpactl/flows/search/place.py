@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from tpactl.errors import InputError, UsageError
-from tpactl.formats.files import cannot_write, to_builtins
+from tpactl.formats.files import to_builtins
+from tpactl.formats.held import hold
 from tpactl.formats.run import dotted
 from tpactl.formats.search import RECORD, SearchRecord
 from tpactl.train.same_training import MAY_CHANGE, differences
@@ -37,17 +36,10 @@ def search_folder(out: Path, *, force: bool) -> Iterator[None]:
         raise InputError(
             f"{out} exists and is no search (it has no {RECORD})", "choose another --out"
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / _LOCK)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(
-            f"another process is searching in {out}",
-            "wait until it is done, or choose another --out",
-        ) from error
-    except OSError as error:
-        raise cannot_write(out, error) from error
+    busy = InputError(
+        f"another process is searching in {out}", "wait until it is done, or choose another --out"
+    )
+    lock = hold(out, _LOCK, busy)
     try:
         if force and is_search:
             # The record goes last: what a kill leaves is still known for a search.
