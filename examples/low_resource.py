@@ -55,6 +55,21 @@ METHODS = {
 """With the defaults of their amount of data."""
 
 
+SHAPES = {
+    "TPA, input before the norm": ("method=tpa", "adapter.input=residual"),
+    "TPA, ReLU": ("method=tpa", "adapter.activation=relu"),
+    "TPA, scale 4": ("method=tpa", "adapter.scale=4", "training.learning_rate=2e-3"),
+    "TPA, scale learned": ("method=tpa", "adapter.scale=learned"),
+    "TPA, width 256": ("method=tpa", "adapter.bottleneck_dim=256"),
+    "TPA, width 256, decay 0.3": (
+        "method=tpa",
+        "adapter.bottleneck_dim=256",
+        "training.weight_decay=0.3",
+    ),
+}
+"""The TPA with one thing other than its default, the rest as for its amount of data."""
+
+
 def _tpa(rate: float, decay: float = 0.0, dropout: float = 0.0, **shape: Any) -> tuple[str, ...]:
     settings = {"bottleneck_dim": 80, "dropout": dropout, **shape}
     return (
@@ -122,21 +137,13 @@ class Job:
 
 
 def jobs(seeds: int) -> list[Job]:
-    """Return all trainings, those that most depends on first."""
-    sizes = list(reversed(HOURS))
-    table = [
+    """Return all trainings, the longest first."""
+    return [
         Job(name, settings, size, seed)
+        for size in reversed(HOURS)
         for seed in range(seeds)
-        for size in sizes
-        for name, settings in METHODS.items()
+        for name, settings in {**METHODS, **SHAPES, **VARIANTS}.items()
     ]
-    variants = [
-        Job(name, settings, size, seed)
-        for size in sizes
-        for seed in range(seeds)
-        for name, settings in VARIANTS.items()
-    ]
-    return table + variants
 
 
 class Known(FeatureStore):
@@ -305,7 +312,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=1e4)
-    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--only", nargs="*", help="names of METHODS, SHAPES or VARIANTS")
+    parser.add_argument("--sizes", nargs="*", choices=HOURS, default=list(HOURS))
     parser.add_argument("--set", nargs="*", default=[], help="for every training")
     asked = parser.parse_args()
     if asked.table:
@@ -313,7 +321,8 @@ def main() -> None:
         return
     asked.out.mkdir(parents=True, exist_ok=True)
     until = time.time() + 60 * asked.minutes
-    todo = [job for job in jobs(asked.seeds) if not asked.only or job.name in asked.only]
+    todo = [job for job in jobs(asked.seeds) if job.size in asked.sizes]
+    todo = [job for job in todo if not asked.only or job.name in asked.only]
     done = {(d["name"], d["size"], d["seed"]) for d in _lines(asked.out) if "wer" in d}
     todo = [job for job in todo if (job.name, job.size, job.seed) not in done]
     base = load_base("starter")

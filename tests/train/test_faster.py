@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.compilers import nop
 
-from tests.models import tiny_base
+from tests.models import CTC_FAMILIES, tiny_base
 from tests.train.conftest import quick
+from tpactl.adapters.attach import attach
 from tpactl.adapters.fast import FastPath
 from tpactl.bases.base import Features
 from tpactl.bases.load import load_base
 from tpactl.errors import UsageError
 from tpactl.train.ahead import Ahead
+from tpactl.train.compiled import Compiled
 from tpactl.train.faster import round_frozen
 from tpactl.train.shapes import plan_shapes
 from tpactl.train.train import train
@@ -132,6 +136,77 @@ def test_rounding_frozen_weights_changes_nothing_under_autocast(tmp_path):
     round_frozen(base.model)
     assert base.model.encoder.layers[0].feed_forward1.linear1.weight.dtype == torch.bfloat16
     assert torch.equal(logits(), before)
+
+
+def gradients(forward, base, parameters):
+    draw = np.random.default_rng(0)
+    waves = [draw.normal(0, 0.1, n).astype("float32") for n in (20_000, 30_000)]
+    features = base.features(waves)
+    logits = forward(features.inputs, features.lengths)
+    lengths = base.output_lengths(features.lengths)
+    loss = sum(row[:length].pow(2).mean() for row, length in zip(logits, lengths, strict=True))
+    return torch.autograd.grad(loss, parameters, allow_unused=True)
+
+
+def trained_on(base, method):
+    if method == "full":
+        return list(base.model.requires_grad_(True).parameters())
+    adapter = attach(base, method)
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return list(adapter.parameters())
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [*((family, "tpa") for family in CTC_FAMILIES), ("parakeet", "full")],
+)
+def test_compiled_blocks_give_the_same_gradients(family, method, tmp_path):
+    torch.compiler.reset()
+    counted = torch._dynamo.utils.counters
+    counted.clear()
+    base = load_base(str(tiny_base(tmp_path / "base", family)))
+    parameters = trained_on(base, method)
+    expected = gradients(base.forward, base, parameters)
+    notes = []
+    modules = [block.module for block in base.blocks]
+    compiled = Compiled(
+        base.forward, modules, parameters, dynamic=True, note=notes.append, backend="aot_eager"
+    )
+    found = gradients(compiled, base, parameters)
+    # Blocks are alike: the first one's input alone needs no gradient.
+    assert 1 <= counted["stats"]["unique_graphs"] < len(modules) * 2
+    assert not counted["graph_break"]
+    assert notes == []
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
+    # Outside a step the blocks are their own again.
+    assert not any("forward" in module.__dict__ for module in modules)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_cannot_be_compiled_is_said_and_computed_as_it_is(late, tmp_path):
+    torch.compiler.reset()
+
+    def fail(graph, inputs):
+        raise RuntimeError("Failed to find C compiler")
+
+    backend = aot_autograd(fw_compiler=nop, bw_compiler=fail) if late else fail
+    base = load_base(str(tiny_base(tmp_path / "base")))
+    parameters = trained_on(base, "tpa")
+    expected = gradients(base.forward, base, parameters)
+    notes = []
+    modules = [block.module for block in base.blocks]
+    compiled = Compiled(
+        base.forward, modules, parameters, dynamic=True, note=notes.append, backend=backend
+    )
+    for _ in range(2):
+        found = gradients(compiled, base, parameters)
+        assert all(map(torch.equal, found, expected))
+    (note,) = notes
+    assert note.startswith("blocks cannot be compiled and are computed as they are: ")
+    assert "C compiler" in note
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -8,7 +8,6 @@ tests compare the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -83,21 +82,14 @@ class FastPath(nn.Module):
             self.blocks.append(fast)
         self.lowest = min(adapter.block_indices, default=len(base.blocks))
         self.max_frames = max_frames
-        self._subsampling: Callable[[Tensor, Tensor], Tensor] = encoder.subsampling.__call__
         # Tuples hide from nn.Module what belongs to base and adapter.
+        self._subsampling = (encoder.subsampling,)
         self._base = (base,)
         self._adapter = (adapter,)
 
-    def compile_blocks(self, *, dynamic: bool) -> None:
-        """Have torch compile the blocks when they are first computed.
-
-        Args:
-            dynamic: once for every shape; otherwise anew for each, a little faster afterwards.
-        """
-        for block in self.blocks:
-            block.compile(dynamic=dynamic)
-        encoder: Any = self._base[0].model.get_submodule("encoder")
-        self._subsampling = torch.compile(encoder.subsampling, dynamic=dynamic)
+    def compilable(self) -> list[nn.Module]:
+        """Return what a compiler may melt: the blocks, and what is before them."""
+        return [*self.blocks, *self._subsampling]
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return (batch, frames, vocabulary) logits; nothing in here waits for the device.
@@ -130,7 +122,7 @@ class FastPath(nn.Module):
         encoder: Any = base.model.get_submodule("encoder")
         mask = _valid(inputs, lengths)
         with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype != base.dtype):
-            frames = self._subsampling(inputs.to(base.dtype), mask) * encoder.input_scale
+            frames = self._subsampling[0](inputs.to(base.dtype), mask) * encoder.input_scale
         frames = frames.to(self.dtype)
         valid = _valid(frames, base.output_lengths(lengths))
         for block in self.blocks[: self.lowest]:

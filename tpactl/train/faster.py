@@ -1,4 +1,4 @@
-"""Chooses how steps are computed: rewritten frozen blocks and captured graphs where they apply."""
+"""Chooses how steps are computed: rewritten, compiled and captured, each where it applies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tpactl.errors import UsageError
 from tpactl.formats.run import RunConfig
 from tpactl.train.augment import draw_speeds
 from tpactl.train.batches import Course
-from tpactl.train.engine import Eager, Engine, Forward
+from tpactl.train.compiled import Compiled
+from tpactl.train.engine import Eager, Engine
 from tpactl.train.examples import Split
 from tpactl.train.graphs import Graphed
 from tpactl.train.prefix_cache import CachedPrefix
@@ -89,18 +90,26 @@ def choose(
         # The rewritten blocks drop units of the bottlenecks alone.
         and not config.training.dropout
     )
-    if config.fast is True and not (is_rewritten or captured):
+    compiled = (
+        is_cuda
+        and base.num_parameters >= COMPILED_FROM
+        and len(course) >= COMPILED_STEPS
+        # Its blocks are computed twice by functions of their own.
+        and not config.training.activation_checkpointing
+    )
+    if config.fast is True and not (is_rewritten or captured or compiled):
         reason = _why_no_graphs(base, config) or "its modules are not rewritten"
         raise UsageError(
             f"fast is on, but nothing of it applies to {config.method} on this base: {reason}",
             "set fast=auto",
         )
-    if not (is_rewritten or captured):
+    if not (is_rewritten or captured or compiled):
         return plain
     lanes = _Lanes(base, train, config, cached, ranks)
     shapes = lanes.shapes(course)
+    parameters = [*trained.body(), *trained.head()]
+    forward, modules = plain.forward, [block.module for block in base.blocks]
     said = []
-    eager = plain
     if is_rewritten:
         assert trained.adapter is not None
         dtype = torch.bfloat16 if config.precision == "bf16" else base.dtype
@@ -110,17 +119,20 @@ def choose(
         # Rounded or not, the base's weights are now those of the rewritten blocks.
         path = fast.FastPath(base, trained.adapter, longest, dtype, lend=may_round)
         said.append("rewritten blocks")
-        if is_cuda and base.num_parameters >= COMPILED_FROM and len(course) >= COMPILED_STEPS:
-            path.compile_blocks(dynamic=len(shapes) > 1)
-            said.append("compiled")
-        forward: Forward = path if cached is None else path.above
-        eager = Eager(forward, plain.output_lengths, device, nullcontext)
+        forward, modules = path if cached is None else path.above, path.compilable()
+        autocast = nullcontext
+    if compiled:
+        # The shapes of steps that are not captured are not held to the few of the plan.
+        dynamic = not captured or len(shapes) > 1
+        forward = Compiled(forward, modules, parameters, dynamic=dynamic, note=note)
+        said.append("compiled" if is_rewritten else "compiled blocks")
+    eager = Eager(forward, plain.output_lengths, device, autocast)
     if captured:
         said.append(f"{len(shapes)} captured shape{'s' if len(shapes) > 1 else ''}")
+    if is_cuda:
+        note(f"steps: {', '.join(said)}")
     if not captured:
         return eager
-    note(f"steps: {', '.join(said)}")
-    parameters = [*trained.body(), *trained.head()]
     return Graphed(eager, parameters, shapes, lanes.tail, lanes.dtype, note)
 
 
