@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +13,7 @@ import torch.nn.functional as F
 from models import tiny_base
 
 from tpactl.adapters.attach import activate, attach
+from tpactl.bases.fast.depthwise import GatedMix, gate, mix
 from tpactl.bases.fast.feed_forward import Bottleneck
 from tpactl.bases.fast.parakeet import FastParakeetBlock, _attend
 from tpactl.bases.load import load_base
@@ -96,9 +101,47 @@ def test_on_an_accelerator_the_shifted_products_are_the_same_convolution(folder)
     positions = base.model.encoder.encode_positions(torch.zeros(1, 8, 1))
     convolution = FastParakeetBlock(base.blocks[2], 8, positions, 0, 0.0, torch.float32).convolution
     gated = torch.randn(2, 9, 16)
-    torch.testing.assert_close(
-        convolution._shifted(gated), convolution._library(gated), atol=1e-6, rtol=0
-    )
+    shifted = mix(gated, convolution.weight, convolution.shift)
+    torch.testing.assert_close(shifted, convolution._library(gated), atol=1e-6, rtol=0)
+
+
+KERNEL = """
+import torch
+from tpactl.bases.fast.depthwise import GatedMix, gate, mix
+
+torch.manual_seed(0)
+values = torch.randn(2, 45, 140, requires_grad=True)
+valid = torch.arange(45)[None] < torch.tensor([45, 30])[:, None]
+weight, shift, grad = torch.randn(70, 9), torch.randn(70), torch.randn(2, 45, 70)
+(expected,) = torch.autograd.grad(mix(gate(values, valid), weight, shift), values, grad)
+
+
+def once(values):
+    return GatedMix.apply(values, valid, weight, shift)
+
+
+for forward in (once, torch.compile(once, backend="aot_eager", dynamic=True)):
+    (found,) = torch.autograd.grad(forward(values), values, grad)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+"""
+
+
+def test_the_gradient_of_the_depthwise_kernel_is_autograds():
+    pytest.importorskip("triton", reason="Triton is not installed")
+    # Triton decides when it is imported whether it interprets its kernels.
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    subprocess.run([sys.executable, "-c", KERNEL], check=True, env=environment)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_the_kernel_gives_the_gradient_of_autograd():
+    values = torch.randn(3, 250, 512, device="cuda", requires_grad=True)
+    valid = torch.arange(250, device="cuda")[None] < torch.tensor([[250], [99], [1]], device="cuda")
+    weight, shift = torch.randn(256, 9, device="cuda"), torch.randn(256, device="cuda")
+    grad = torch.randn(3, 250, 256, device="cuda")
+    (expected,) = torch.autograd.grad(mix(gate(values, valid), weight, shift), values, grad)
+    (found,) = torch.autograd.grad(GatedMix.apply(values, valid, weight, shift), values, grad)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_attention_by_hand_is_the_librarys():

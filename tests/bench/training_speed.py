@@ -5,7 +5,8 @@ python -m tests.bench.training_speed [--tiny] [--only NAME ...] [--product]
 A Parakeet of 42 blocks of 1024, 1.1 billion random weights; 16 utterances of 20 s; a step is
 forward, CTC loss, backward, clipping and AdamW. PEFT's LoRA (rank 32) and full fine-tuning run as
 their users run them, in bfloat16 autocast, and LoRA also with its blocks compiled. The TPA (width
-256) runs through the engine that `tpactl train` chooses. Beside each its floor: the matrix products
+256) runs through the engine that `tpactl train` chooses, and for their users so do LoRA and full
+fine-tuning in lines of their own. Beside each its floor: the matrix products
 it cannot do without, at the rate that the device reaches on a large one.
 
 `--product` also trains through `tpactl train`'s own loop on files of 4 to 30 s, loader, loss,
@@ -170,10 +171,14 @@ def _systems(size: Size, device: torch.device) -> dict[str, Callable[[], tuple[B
     every = ["attention.q", "attention.k", "attention.v", "attention.o"]
     every += ["ffn1.in", "ffn1.out", "ffn2.in", "ffn2.out"]
 
-    def lora(sites: list[str], compiled: bool = False) -> tuple[Base, Any, Step]:
+    def lora(
+        sites: list[str], compiled: bool = False, engine: bool = False
+    ) -> tuple[Base, Any, Step]:
         base = random_base(size, device)
         settings = LoRASettings(r=size.rank, alpha=2.0 * size.rank, sites=sites)
         trained = AdapterOnly(base, attach(base, "lora", settings))
+        if engine:
+            return base, trained, _fast(base, trained, size, cached=False)
         if compiled:
             for block in base.blocks:
                 block.module.compile(dynamic=False)
@@ -185,9 +190,11 @@ def _systems(size: Size, device: torch.device) -> dict[str, Callable[[], tuple[B
         trained = AdapterOnly(base, attach(base, "tpa", settings))
         return base, trained, _fast(base, trained, size, cached=cached)
 
-    def full() -> tuple[Base, Any, Step]:
+    def full(engine: bool = False) -> tuple[Base, Any, Step]:
         base = random_base(size, device)
         trained = WholeModel(base, dropout=False)
+        if engine:
+            return base, trained, _fast(base, trained, size, cached=False)
         return base, trained, _eager(base, trained, size)
 
     def plain() -> tuple[Base, Any, Step]:
@@ -201,6 +208,8 @@ def _systems(size: Size, device: torch.device) -> dict[str, Callable[[], tuple[B
         "LoRA, q and v": lambda: lora(["attention.q", "attention.v"]),
         "LoRA, attention and feed-forward, compiled": lambda: lora(every, compiled=True),
         "full": full,
+        "tpactl's LoRA, attention and feed-forward": lambda: lora(every, engine=True),
+        "full, by tpactl": lambda: full(engine=True),
         "TPA by hooks": plain,
         "TPA": lambda: tpa("all", cached=False),
         "TPA, upper half, cached": lambda: tpa("upper-half", cached=True),
@@ -272,11 +281,10 @@ def _fast(base: Base, trained: Any, size: Size, *, cached: bool) -> Step:
         cache = SimpleNamespace(cut=prefix, cache=store)
         given = Features(hidden.frames.to(torch.bfloat16), hidden.lengths)
     settings = TrainingSettings(speed_perturbation=False, learning_rate=1e-4)
-    on_gpu = base.device.type == "cuda"
     engine = choose(
         base,
         trained,
-        RunConfig(training=settings, precision="bf16", fast="auto" if on_gpu else True),
+        RunConfig(training=settings, precision="bf16"),
         train,
         Course(
             train.durations,
@@ -329,7 +337,7 @@ def _floor_flops(name: str, base: Base, size: Size) -> float:
     frames = size.rows * int(base.output_lengths(torch.tensor([100 * size.seconds]))[0])
     block = sum(p.numel() for p in base.blocks[0].module.parameters() if p.dim() > 1)
     share = {"TPA, upper half, cached": 0.5, "TPA, upper quarter, cached": 0.25}.get(name, 1.0)
-    passes = 3 if name == "full" else 2
+    passes = 3 if name.startswith("full") else 2
     return 2.0 * frames * block * size.blocks * share * passes
 
 
@@ -352,7 +360,7 @@ def _product(bare: dict[str, float], size: Size, device: torch.device) -> dict[s
     torch.cuda.empty_cache()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        _noise(place / "raw", hours=0.02 if size is TINY else 1.5)
+        _noise(place / "raw", hours=0.02 if size is TINY else 1.0)
         prepare(place / "raw", place / "data")
         durations = [row.duration for row in DataSet(place / "data").utterances("train")]
         starter = load_base("starter")

@@ -13,7 +13,9 @@ from tests.train.conftest import FAST, quick
 from tpactl.bases.load import load_base
 from tpactl.errors import MachineError
 from tpactl.formats.run import Run
+from tpactl.train import rehearsal
 from tpactl.train.batch_size import largest_batch_s
+from tpactl.train.estimate import estimate
 from tpactl.train.train import train
 
 QUICK = [part for override in FAST for part in ("--set", override)]
@@ -49,6 +51,21 @@ def test_the_estimate_of_memory_is_within_15_percent_of_the_measured_peak(
     assert wanted["steps"] == measured["steps"]
     assert expected["full"]["trained_parameters"] == measured["base_parameters"]
     assert expected["full"]["memory_bytes"] > wanted["memory_bytes"]
+
+
+def test_steps_are_tried_in_the_precision_that_the_training_would_choose(
+    taught, accent, monkeypatch
+):
+    tried = []
+    choose = rehearsal.choose
+    monkeypatch.setattr(rehearsal, "choose_precision", lambda device, wanted: "bf16")
+    monkeypatch.setattr(
+        rehearsal, "choose", lambda *a, **k: tried.append(a[2].precision) or choose(*a, **k)
+    )
+    config = quick(taught)
+    assert config.precision == "auto"
+    estimate(accent, config)
+    assert tried == ["bf16", "bf16"]
 
 
 def test_a_dry_run_writes_nothing_and_tells_money_and_full_fine_tuning(

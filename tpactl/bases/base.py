@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from tpactl.bases.blocks import Block, Family
 from tpactl.bases.decoder import decoder_of
 from tpactl.bases.decoding import collapse
 from tpactl.bases.identity import fingerprint
+from tpactl.bases.on_device import extractor_on
 from tpactl.formats.identity import BaseIdentity
 
 SAMPLE_RATE = 16_000
@@ -29,10 +28,6 @@ MIN_SAMPLES = 4_000
 """Shorter audio is padded with silence: below it some front ends yield no frame, or NaN."""
 
 
-MOST_EXTRACTORS = 8
-"""Threads; a batch has not many more utterances."""
-
-
 @dataclass(frozen=True)
 class Features:
     """A batch ready for a base."""
@@ -41,16 +36,6 @@ class Features:
     """(batch, frames, mel bins), or (batch, samples) for bases that read raw samples. float32."""
     lengths: Tensor
     """(batch,) valid frames or samples, int64."""
-
-
-@cache
-def _extractors() -> ThreadPoolExecutor:
-    """Return threads that extract features beside an accelerator, for which it would wait.
-
-    Each has one of torch's threads: an utterance's features are too few for several.
-    """
-    threads = min(MOST_EXTRACTORS, os.cpu_count() or 1)
-    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
 
 class Base:
@@ -140,18 +125,22 @@ class Base:
         Returns:
             (frames, mel bins) or (num_samples,), float32.
         """
-        if len(samples) < MIN_SAMPLES:
-            samples = np.pad(samples, (0, MIN_SAMPLES - len(samples)))
-        out = self.feature_extractor(
-            [samples],
+        features = self._extracted(self.feature_extractor, [samples])
+        return features.inputs[0, : features.lengths[0]]
+
+    def _extracted(self, extractor: Any, waves: Sequence[np.ndarray]) -> Features:
+        out = extractor(
+            [np.pad(wave, (0, max(0, MIN_SAMPLES - len(wave)))) for wave in waves],
             sampling_rate=SAMPLE_RATE,
             return_tensors="pt",
             return_attention_mask=True,
             padding=True,
         )
-        inputs = out[self.feature_extractor.model_input_names[0]][0]
+        inputs = out[self.feature_extractor.model_input_names[0]]
         mask = out.get("attention_mask")
-        return inputs if mask is None else inputs[: int(mask[0].sum())]
+        if mask is None:
+            return Features(inputs, torch.full((len(inputs),), inputs.shape[1]))
+        return Features(inputs, mask.sum(1).cpu())
 
     def collate(self, extracted: Sequence[Tensor]) -> Features:
         """Return utterances of ``extract`` as one zero-padded batch."""
@@ -159,11 +148,24 @@ class Base:
         return Features(nn.utils.rnn.pad_sequence(list(extracted), batch_first=True), lengths)
 
     def features(self, waves: Sequence[np.ndarray]) -> Features:
-        """Return the batch for several waveforms, each (num_samples,) float32 at 16 kHz."""
-        if self.device.type == "cpu":
-            # Its cores have batches of their own.
-            return self.collate([self.extract(wave) for wave in waves])
-        return self.collate(list(_extractors().map(self.extract, waves)))
+        """Return the batch for several waveforms, each (num_samples,) float32 at 16 kHz.
+
+        Where the feature extractor can, they are extracted together on a CUDA device and stay
+        there; there padding and company may change the rounding.
+        """
+        if self._extractor_there is not None:
+            extracted = self._extracted(self._extractor_there, waves)
+            lengths = extracted.lengths
+            inputs = extracted.inputs[:, : int(lengths.max())]
+            is_padding = torch.arange(inputs.shape[1])[None] >= lengths[:, None]
+            # What an extractor leaves in padded frames is its own affair; in a batch they are zero.
+            return Features(inputs.masked_fill(is_padding.to(inputs.device)[..., None], 0), lengths)
+        return self.collate([self.extract(wave) for wave in waves])
+
+    @cached_property
+    def _extractor_there(self) -> Any:
+        on_gpu = self.device.type == "cuda"
+        return extractor_on(self.device, self.feature_extractor) if on_gpu else None
 
     def logits(self, features: Features) -> tuple[Tensor, Tensor]:
         """Return (batch, frames, vocabulary) logits and their (batch,) valid lengths.

@@ -60,7 +60,7 @@ def choose(
     Args:
         base: with the trained part active.
         trained: what is trained.
-        config: fully resolved.
+        config: fully resolved, the precision too.
         train: what is learnt from.
         course: the batches.
         cached: the frozen blocks' outputs, where they are not computed in each step.
@@ -72,6 +72,7 @@ def choose(
     Raises:
         UsageError: ``fast`` is ``on``, and nothing of it applies.
     """
+    assert config.precision != "auto"
     device = base.device
     is_cuda = device.type == "cuda"
     plain = Eager(

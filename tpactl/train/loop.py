@@ -162,11 +162,13 @@ class Loop:
         )
 
     def rehearse(self, steps: Sequence[int]) -> Rehearsed:
-        """Make the updates of ``steps``, a measurement and a checkpoint; return their seconds.
+        """Make the updates of ``steps`` between two measurements, and a checkpoint; return seconds.
 
         The trained parameters are put back afterwards.
         """
         before = self.trained.state()
+        # As every training begins; what it leaves reserved counts beside the first steps.
+        self._measure()
         score = Score(1.0, 1.0)
         standing = Standing(untrained=score, best=Best(0, score, before))
         optimizer = adamw(self.trained, self.settings)

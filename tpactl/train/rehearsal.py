@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import msgspec
 import torch
 
 from tpactl.bases.base import Base
@@ -74,6 +75,8 @@ def rehearse(
     Raises:
         MachineError: memory ran out.
     """
+    precision = choose_precision(device, config.precision)
+    config = msgspec.structs.replace(config, precision=precision)
     settings = config.training
     course, schedule = plan_steps(train.durations, settings)
     tried = _typical(course, train.durations)
@@ -86,7 +89,7 @@ def rehearse(
     try:
         with ExitStack() as stack:
             stack.enter_context(recomputed_blocks(base, settings.activation_checkpointing))
-            accelerator = make_accelerator(device, choose_precision(device, config.precision))
+            accelerator = make_accelerator(device, precision)
             ranks = Ranks(0, 1, device)
             prefix = None
             if settings.cached_prefix:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tpactl.bases.blocks import Block
+from tpactl.bases.fast import depthwise
 from tpactl.bases.fast.feed_forward import Bottleneck, FrozenFeedForward
 
 LONGEST_BY_HAND = 512
@@ -200,8 +201,8 @@ def _shift(scores: Tensor) -> Tensor:
 class _Convolution(nn.Module):
     """The convolution module with BatchNorm folded into the depthwise weights.
 
-    Where the compiler fuses it, the depthwise convolution is a sum of shifted products: the
-    libraries' depthwise kernels are slower.
+    Where the compiler fuses it, the depthwise convolution is a sum of shifted products, and its
+    gradient a kernel of its own: the libraries' depthwise kernels are slower.
     """
 
     def __init__(self, reference: Any) -> None:
@@ -233,18 +234,14 @@ class _Convolution(nn.Module):
         self.pointwise_conv2_bias: Tensor | None
 
     def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
-        gated = F.linear(hidden, self.pointwise_conv1_weight, self.pointwise_conv1_bias)
-        gated = F.glu(gated, -1).masked_fill(~valid[..., None], 0)
-        mixed = self._shifted(gated) if torch.compiler.is_compiling() else self._library(gated)
+        values = F.linear(hidden, self.pointwise_conv1_weight, self.pointwise_conv1_bias)
+        if not torch.compiler.is_compiling():
+            mixed = self._library(depthwise.gate(values, valid))
+        elif depthwise.is_available(values.device):
+            mixed = depthwise.GatedMix.apply(values, valid, self.weight, self.shift)
+        else:
+            mixed = depthwise.mix(depthwise.gate(values, valid), self.weight, self.shift)
         return F.linear(F.silu(mixed), self.pointwise_conv2_weight, self.pointwise_conv2_bias)
-
-    def _shifted(self, gated: Tensor) -> Tensor:
-        frames = gated.shape[1]
-        padded = F.pad(gated, (0, 0, self.padding, self.padding))
-        out = self.shift.expand_as(gated)
-        for tap in range(self.kernel_size):
-            out = out + padded[:, tap : tap + frames] * self.weight[:, tap]
-        return out
 
     def _library(self, gated: Tensor) -> Tensor:
         return F.conv1d(
