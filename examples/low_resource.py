@@ -1,7 +1,7 @@
 """The low-resource study: sizes of data x methods x seeds, many small trainings side by side.
 
     python examples/low_resource.py DATA OUT [--general DATA] [--jobs 14] [--minutes 8]
-    python examples/low_resource.py --table OUT
+    python examples/low_resource.py --table OUT [--plot FILE.png]
 
 DATA is a prepared data set whose test split is the held-out test (`tpactl prepare FOLDER
 --test-from dev`). Each training is one of `tpactl train`'s own; the smaller sizes are whole
@@ -43,31 +43,36 @@ from tpactl.train.train import train
 
 HOURS: dict[str, float | None] = {"10 min": 1 / 6, "30 min": 0.5, "1 h": 1.0, "all": None}
 
-# LoRA of rank 14 on attention and feed-forward: 566 thousand parameters, the TPA: 585.
 METHODS = {
     "full": ("method=full",),
-    "TPA": ("method=tpa",),
-    "LoRA": ("method=lora", "lora.r=14"),
+    "TPA, width 256": ("method=tpa", "adapter.bottleneck_dim=256"),
+    "TPA, width 80": ("method=tpa", "adapter.bottleneck_dim=80"),
+    # As many parameters as the TPA of width 256, and of width 80.
+    "LoRA, rank 46": ("method=lora", "lora.r=46"),
+    "LoRA, rank 14": ("method=lora", "lora.r=14"),
     "houlsby": ("method=houlsby",),
-    "TPA, upper half": ("method=tpa", "adapter.blocks=upper-half"),
+    "TPA, upper half": ("method=tpa", "adapter.bottleneck_dim=80", "adapter.blocks=upper-half"),
     "head": ("method=head",),
 }
-"""With the defaults of their amount of data."""
+"""With the defaults of their amount of data, but for the width."""
+
+
+def _shape(*more: str, width: int = 80) -> tuple[str, ...]:
+    return ("method=tpa", f"adapter.bottleneck_dim={width}", *more)
 
 
 SHAPES = {
-    "TPA, input before the norm": ("method=tpa", "adapter.input=residual"),
-    "TPA, ReLU": ("method=tpa", "adapter.activation=relu"),
-    "TPA, scale 4": ("method=tpa", "adapter.scale=4", "training.learning_rate=2e-3"),
-    "TPA, scale learned": ("method=tpa", "adapter.scale=learned"),
-    "TPA, width 256": ("method=tpa", "adapter.bottleneck_dim=256"),
-    "TPA, width 256, decay 0.3": (
-        "method=tpa",
-        "adapter.bottleneck_dim=256",
-        "training.weight_decay=0.3",
-    ),
+    "TPA, input before the norm": _shape("adapter.input=residual"),
+    "TPA, ReLU": _shape("adapter.activation=relu"),
+    "TPA, scale 2": _shape("adapter.scale=2", "training.learning_rate=3e-3"),
+    "TPA, scale 4": _shape("adapter.scale=4", "training.learning_rate=2e-3"),
+    "TPA, scale learned": _shape("adapter.scale=learned"),
+    "TPA, width 128": _shape(width=128),
+    "TPA, width 128, scale 4": _shape("adapter.scale=4", "training.learning_rate=2e-3", width=128),
+    "TPA, width 256, decay 0.3": _shape("training.weight_decay=0.3", width=256),
+    "TPA, width 256, scale 4": _shape("adapter.scale=4", "training.learning_rate=2e-3", width=256),
 }
-"""The TPA with one thing other than its default, the rest as for its amount of data."""
+"""The TPA of width 80 with one thing other than its default, the rest as for its amount of data."""
 
 
 def _tpa(rate: float, decay: float = 0.0, dropout: float = 0.0, **shape: Any) -> tuple[str, ...]:
@@ -116,7 +121,7 @@ VARIANTS = {
 }
 """Everything spelled out that the defaults might change; by the epochs of their amount of data."""
 
-KEPT = ("full", "TPA", "LoRA", "houlsby", "TPA, upper half", "head")
+KEPT = tuple(METHODS)
 """Runs on all data, of the first seed, that stay in OUT/runs."""
 
 
@@ -308,6 +313,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("out", nargs="?", type=Path)
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--plot", type=Path, help="with --table; FILE-light and FILE-dark")
     parser.add_argument("--general", type=Path)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=3)
@@ -318,6 +324,9 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.table:
         print(table(asked.table))
+        if asked.plot:
+            for scheme in ("light", "dark"):
+                plot(asked.table, asked.plot.with_stem(f"{asked.plot.stem}-{scheme}"), scheme)
         return
     asked.out.mkdir(parents=True, exist_ok=True)
     until = time.time() + 60 * asked.minutes
@@ -395,6 +404,54 @@ def table(out: Path) -> str:
     return "\n".join(
         [*text, *(f"failed: {line['name']} {line['error'][-300:]}" for line in failed)]
     )
+
+
+def plot(out: Path, file: Path, scheme: str) -> None:
+    """Draw test WER against hours of speech: means, and the range of several seeds."""
+    from matplotlib.figure import Figure
+
+    ink, paper = ("#1f2328", "#ffffff") if scheme == "light" else ("#e6edf3", "#0d1117")
+    colours = ["#8b949e", "#2f81f7", "#79c0ff", "#d29922", "#e3b341", "#a371f7", "#3fb950", ink]
+    figure = Figure(figsize=(7.2, 4.4), dpi=160, facecolor=paper, layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor(paper)
+    ends = []
+    for name, colour in zip(METHODS, [ink, *colours[1:7], colours[0]], strict=True):
+        points: dict[str, list[dict[str, Any]]] = {}
+        for line in _lines(out):
+            if line["name"] == name and "wer" in line:
+                points.setdefault(line["size"], []).append(line)
+        sizes = [points[size] for size in HOURS if size in points]
+        if not sizes:
+            continue
+        hours = [statistics.mean(line["hours"] for line in lines) for lines in sizes]
+        rates = [[100 * line["wer"] for line in lines] for lines in sizes]
+        means = [statistics.mean(each) for each in rates]
+        style = {
+            "color": colour,
+            "linewidth": 2 if name.startswith(("TPA, width", "full")) else 1.2,
+        }
+        axes.plot(hours, means, marker="o", markersize=4, **style)
+        axes.fill_between(hours, [*map(min, rates)], [*map(max, rates)], color=colour, alpha=0.12)
+        ends.append((means[-1], hours[-1], name, colour))
+    height = float("-inf")
+    for mean, hour, name, colour in sorted(ends):
+        # Labels that would lie upon each other move apart.
+        height = max(mean, height + 2.3)
+        axes.annotate(name, (hour, height), xytext=(10, 0), textcoords="offset points",
+                      color=colour, va="center", fontsize=9, annotation_clip=False)  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xticks([1 / 6, 0.5, 1, 2.24], ["10 min", "30 min", "1 h", "2.2 h"])
+    axes.minorticks_off()
+    axes.set_xlim(0.15, 5.2)
+    axes.set_xlabel("speech to learn from", color=ink)
+    axes.set_ylabel("WER %, 63 speakers never heard", color=ink)
+    axes.tick_params(colors=ink)
+    axes.grid(axis="y", color=ink, alpha=0.12)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(ink)
+    figure.savefig(file)
 
 
 def _cell(lines: Sequence[dict[str, Any]], key: str) -> str:

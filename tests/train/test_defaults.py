@@ -51,7 +51,7 @@ def test_the_guide_shows_the_defaults_that_the_code_has():
         haste = f"x {amount.haste:g}" if amount.haste != 1 else "–"
         assert (
             f"| {name} | {amount.max_epochs:g} | {amount.batch_s:g} | {amount.evaluations} "
-            f"| {amount.weight_decay:g} | {haste} | {amount.scale:g} | {speeds} "
+            f"| {amount.weight_decay:g} | {haste} | {amount.bottleneck_dim} | {speeds} "
             f"| {amount.disturbed:g} |"
         ) in guide
         before = upper
@@ -87,25 +87,20 @@ def test_few_minutes_are_learnt_faster_and_only_bottlenecks_are_pulled_to_zero()
         return resolve(config, hours=hours, base_parameters=parameters).training
 
     for method in ("tpa", "houlsby", "lora"):
-        assert chosen(method).learning_rate == 2 * chosen(method, hours=0.5).learning_rate
+        assert chosen(method).learning_rate == 2 * chosen(method, hours=3.0).learning_rate
     assert chosen("full").learning_rate == chosen("full", hours=3.0).learning_rate
     assert chosen("tpa").weight_decay > chosen("tpa", parameters=10**9).weight_decay > 0
     assert {chosen(method).weight_decay for method in ("lora", "bitfit", "head", "full")} == {0.0}
 
 
-def test_a_bottleneck_that_counts_more_learns_more_slowly():
-    def chosen(hours=3.0, parameters=10**7, method="tpa", **adapter):
+def test_a_tpa_is_wider_for_hours_of_speech_unless_its_width_is_given():
+    def width(hours, method="tpa", **adapter):
         config = RunConfig(method=method, adapter=TPASettings(**adapter))
-        resolved = resolve(config, hours=hours, base_parameters=parameters)
-        return resolved.adapter.scale, resolved.training.learning_rate
+        return resolve(config, hours=hours, base_parameters=10**7).adapter.bottleneck_dim
 
-    assert chosen() == (2.0, pytest.approx(4e-3 / 2**0.5))
-    assert chosen(hours=0.5) == (1.0, 4e-3)
-    assert chosen(parameters=10**9) == (1.0, 1e-3)
-    assert chosen(scale=4.0) == (4.0, 2e-3)
-    assert chosen(method="parallel") == (4.0, 2e-3)
-    for scale in (0.0, -1.0, 0.5, "learned"):
-        assert chosen(scale=scale) == (scale, 4e-3)
+    assert (width(1.0), width(1.1), width(100.0)) == (80, 256, 256)
+    assert width(100.0, bottleneck_dim=16) == 16
+    assert width(100.0, method="houlsby") == width(0.1, method="houlsby")
 
 
 def test_a_small_base_drops_units_for_low_rank_updates_but_not_below_a_cache():
@@ -126,12 +121,11 @@ def explained(config: RunConfig, hours: float, parameters: int) -> str:
 def test_what_was_chosen_is_told_with_its_reason():
     assert explained(RunConfig(), 0.424, 7_700_000) == (
         "for 0.42 h of speech (up to 1 h): max_epochs=20, batch_s=30, evaluations=10, "
-        "speed_perturbation=true, weight_decay=0.3, adapter.scale=1; for tpa on a base of 8 M "
-        "parameters (below 50 M): learning_rate=0.004, head_learning_rate=0.004; for tpa: "
+        "speed_perturbation=true, weight_decay=0.3, adapter.bottleneck_dim=80; for tpa on a base "
+        "of 8 M parameters (below 50 M): learning_rate=0.004, head_learning_rate=0.004; for tpa: "
         "dropout=false, adapter.form=parallel, adapter.sites=[ffn1,ffn2], "
-        "adapter.bottleneck_dim=80, adapter.input=ffn, adapter.activation=ffn, "
-        "adapter.dropout=0.1, adapter.initialisation=kaiming, adapter.blocks=all; for any "
-        "training: spec_augment=true"
+        "adapter.input=ffn, adapter.activation=ffn, adapter.scale=1, adapter.dropout=0.1, "
+        "adapter.initialisation=kaiming, adapter.blocks=all; for any training: spec_augment=true"
     )
 
 

@@ -26,26 +26,34 @@ class Amount:
     evaluations: int
     weight_decay: float
     """Of bottlenecks on small bases."""
+    bottleneck_dim: int
+    """Of a TPA: what minutes of speech teach fits in little, hours want more."""
     haste: float = 1.0
     """Factor on an adapter's learning rate."""
-    scale: float = 1.0
-    """Of a TPA on small bases."""
     speed_perturbation: bool = True
     disturbed: float = 0.5
     """Share of utterances that get noise, and a room, and a telephone line, where asked for."""
 
 
 AMOUNTS = (
-    Amount(0.25, max_epochs=20, batch_s=15, evaluations=10, weight_decay=0.3, haste=2.0),
-    Amount(1.0, max_epochs=20, batch_s=30, evaluations=10, weight_decay=0.3),
-    Amount(5.0, max_epochs=32, batch_s=60, evaluations=16, weight_decay=0.1, scale=2.0),
+    Amount(
+        0.25,
+        max_epochs=20,
+        batch_s=15,
+        evaluations=10,
+        weight_decay=0.3,
+        bottleneck_dim=80,
+        haste=2.0,
+    ),
+    Amount(1.0, max_epochs=20, batch_s=30, evaluations=10, weight_decay=0.3, bottleneck_dim=80),
+    Amount(5.0, max_epochs=32, batch_s=60, evaluations=16, weight_decay=0.1, bottleneck_dim=256),
     Amount(
         float("inf"),
         max_epochs=10,
         batch_s=240,
         evaluations=20,
         weight_decay=0.1,
-        scale=2.0,
+        bottleneck_dim=256,
         speed_perturbation=False,
         disturbed=0.3,
     ),
@@ -103,20 +111,15 @@ def resolve(config: RunConfig, *, hours: float, base_parameters: int) -> RunConf
     """
     amount = _amount(hours)
     is_small = base_parameters < SMALL_BASE
-    if config.method == "tpa" and is_small and config.adapter.scale is None:
-        adapter = msgspec.structs.replace(config.adapter, scale=amount.scale)
+    if config.method == "tpa" and config.adapter.bottleneck_dim is None:
+        adapter = msgspec.structs.replace(config.adapter, bottleneck_dim=amount.bottleneck_dim)
         config = msgspec.structs.replace(config, adapter=adapter)
-    config = adapter_settings.resolve(config)
     rate, head_rate = _RATES.get((config.method, is_small), _RATES["tpa", is_small])
     given = config.training
     has_bottlenecks = config.method in METHODS and METHODS[config.method].section == "adapter"
     decay = amount.weight_decay if is_small else LARGE_BASE_DECAY
-    if is_small and config.method in _HASTY:
-        rate *= amount.haste
-    if has_bottlenecks:
-        rate *= _slower(config.adapter.scale)
     chosen = {
-        "learning_rate": rate,
+        "learning_rate": rate * (amount.haste if is_small and config.method in _HASTY else 1),
         "head_learning_rate": head_rate,
         "max_epochs": amount.max_epochs,
         "batch_s": amount.batch_s,
@@ -132,7 +135,7 @@ def resolve(config: RunConfig, *, hours: float, base_parameters: int) -> RunConf
     shares = ("noise_probability", "rir_probability", "telephone_probability")
     unsaid = {key: amount.disturbed for key in shares if getattr(config.augment, key) is None}
     return msgspec.structs.replace(
-        config,
+        adapter_settings.resolve(config),
         training=msgspec.structs.replace(given, **missing),
         augment=msgspec.structs.replace(config.augment, **unsaid),
     )
@@ -153,25 +156,21 @@ def explain(given: RunConfig, resolved: RunConfig, *, hours: float, base_paramet
         f"up to {limit:g} h" if math.isfinite(limit) else f"more than {AMOUNTS[-2].up_to_hours:g} h"
     )
     size = "below" if base_parameters < SMALL_BASE else "from"
-    by_hours = given.method == "tpa" and base_parameters < SMALL_BASE
+    by_hours = ["adapter.bottleneck_dim"] if given.method == "tpa" else []
     asked_for = {key: bool(getattr(given.augment, key)) for key in ("noise", "rir", "telephone")}
     reasons = {
         f"{hours:.2g} h of speech ({amount})": [
             *(f"training.{key}" for key in ("max_epochs", "batch_s", "evaluations")),
             "training.speed_perturbation",
             "training.weight_decay",
-            *(["adapter.scale"] if by_hours else []),
+            *by_hours,
             *(f"augment.{key}_probability" for key, is_asked in asked_for.items() if is_asked),
         ],
         f"{given.method} on a base of {base_parameters / 1e6:,.0f} M parameters ({size} "
         f"{SMALL_BASE / 1e6:g} M)": ["training.learning_rate", "training.head_learning_rate"],
         given.method: [
             "training.dropout",
-            *(
-                key
-                for key in after
-                if key.startswith("adapter.") and not (by_hours and key == "adapter.scale")
-            ),
+            *(key for key in after if key.startswith("adapter.") and key not in by_hours),
         ],
         "any training": ["training.spec_augment"],
     }
@@ -182,14 +181,6 @@ def explain(given: RunConfig, resolved: RunConfig, *, hours: float, base_paramet
         if values:
             chosen.append(f"for {reason}: {', '.join(values)}")
     return "; ".join(chosen)
-
-
-def _slower(scale: float | str | None) -> float:
-    """Return the factor on the rate of bottlenecks that count ``scale`` times.
-
-    Measured for 1, 2 and 4: there the best rates fell about as the root of the scale.
-    """
-    return max(scale, 1.0) ** -0.5 if isinstance(scale, float | int) else 1.0
 
 
 def _amount(hours: float) -> Amount:
