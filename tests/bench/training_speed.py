@@ -10,14 +10,16 @@ fine-tuning in lines of their own. Beside each its floor: the matrix products
 it cannot do without, at the rate that the device reaches on a large one.
 
 `--product` also trains through `tpactl train`'s own loop on files of 4 to 30 s, loader, loss,
-events and checkpoints included, and compares the audio a second with that of the bare step: as it
-is, and with the padding counted that batches of unequal utterances cannot do without.
+events and checkpoints included (as often as by default), and compares the audio a second with that
+of the bare step: as it is, and with the padding counted that batches of unequal utterances cannot
+do without.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import statistics
 import tempfile
@@ -27,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import soundfile
@@ -43,6 +46,7 @@ from tpactl.formats.adapter import LoRASettings, TPASettings
 from tpactl.formats.dataset import DataSet
 from tpactl.formats.run import Event, RunConfig, TrainingSettings
 from tpactl.train.batches import Course
+from tpactl.train.checkpoint import Checkpoints
 from tpactl.train.ctc import ctc_loss
 from tpactl.train.engine import Eager
 from tpactl.train.events import Plan
@@ -373,12 +377,23 @@ def _product(bare: dict[str, float], size: Size, device: torch.device) -> dict[s
         torch.cuda.empty_cache()
         steps: list[tuple[float, float]] = []
         notes: list[str] = []
+        saves: list[tuple[float, float]] = []
+        began: list[float] = []
 
         def note(event: Event, plan: Plan) -> None:
+            if not began:
+                began.append(time.perf_counter() - event.time_s)
             if event.kind == "step":
                 steps.append((event.time_s, event.audio_s or 0.0))
             elif event.kind == "note":
                 notes.append(f"{event.time_s:.0f} s: {event.message}")
+
+        save = Checkpoints.save
+
+        def timed_save(*given: Any, **named: Any) -> None:
+            at = time.perf_counter()
+            save(*given, **named)
+            saves.append((at - began[0], time.perf_counter() - at))
 
         print(f"<!-- data and base written after {time.perf_counter() - started:.0f} s -->")
         # The steps of a long training, whose shapes are planned for all of them, cut short.
@@ -389,24 +404,32 @@ def _product(bare: dict[str, float], size: Size, device: torch.device) -> dict[s
             evaluations=1,
             learning_rate=1e-4,
             head_learning_rate=1e-4,
-            checkpoint_minutes=0.5,
+            checkpoint_minutes=0.0001 if size is TINY else 0.8,
             speed_perturbation=False,
         )
-        record = train(
-            place / "data",
-            RunConfig(
-                base=str(place / "base"),
-                adapter=TPASettings(bottleneck_dim=size.bottleneck),
-                training=training,
-                device=device.type,
-            ),
-            place / "run",
-            on_event=note,
-        )
+        with mock.patch.object(Checkpoints, "save", timed_save):
+            record = train(
+                place / "data",
+                RunConfig(
+                    base=str(place / "base"),
+                    adapter=TPASettings(bottleneck_dim=size.bottleneck),
+                    training=training,
+                    device=device.type,
+                ),
+                place / "run",
+                on_event=note,
+            )
     # Compiling and capturing are over after two thirds of the time.
     ends = steps[-1][0]
     later = [step for step in steps if step[0] > 2 / 3 * ends]
-    speech = sum(audio for _, audio in later[1:]) / (later[-1][0] - later[0][0])
+    begin, end = later[0][0], later[-1][0]
+    # Checkpoints come more often here than in a training; each costs what it costs there.
+    saving = sum(seconds for at, seconds in saves if begin < at < end)
+    each = statistics.median(seconds for _, seconds in saves) if saves else 0.0
+    share_saving = each / (60 * TrainingSettings().checkpoint_minutes)
+    took = (end - begin - saving) * (1 + share_saving)
+    speech = sum(audio for _, audio in later[1:]) / took
+    paces = sorted(1e3 * (b[0] - a[0]) for a, b in itertools.pairwise(later))
     course, _ = plan_steps(durations, record.config.training)
     batches = [course[step][1] for step in range(len(course))]
     padded = sum(len(batch) * max(durations[i] for i in batch) for batch in batches)
@@ -414,12 +437,16 @@ def _product(bare: dict[str, float], size: Size, device: torch.device) -> dict[s
     alone = size.rows * size.seconds / (bare["median_ms"] / 1e3)
     print(f"\nnotes: {notes}")
     print(f"{len(steps)} steps of {len(course)}, {record.cost.seconds:.0f} s in all")
+    print(f"a checkpoint takes {each:.1f} s, {100 * share_saving:.1f} % of the time at its default")
+    print(f"steps begin {paces[len(paces) // 2]:.0f} ms apart (median), ", end="")
+    print(f"{paces[9 * len(paces) // 10]:.0f} ms (nine in ten), {paces[-1]:.0f} ms at most")
     print(f"bare step {alone:.0f} s of audio a second, through train {speech:.0f}")
     print(f"slower by {100 * (alone / speech - 1):.1f} %", end="; ")
     print(f"padding counted by {100 * (alone * share / speech - 1):.1f} %")
     return {
         "bare": alone,
         "train": speech,
+        "checkpoint_s": each,
         "speech_share": share,
         "peak_gb": record.cost.peak_memory_bytes / 1e9,
     }

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from tpactl.adapters.part import Instead
-from tpactl.errors import reason_of
 from tpactl.train.engine import Forward
 from tpactl.train.memory import is_out_of_memory
 
@@ -68,7 +67,9 @@ class Compiled:
             if is_out_of_memory(error):
                 raise
             self._modules.clear()
-            reason = reason_of(getattr(error, "inner_exception", error))
+            inner = getattr(error, "inner_exception", error)
+            # The first line often says where, and the next ones what.
+            reason = " ".join(str(inner).split())[:300]
             self._note(f"blocks cannot be compiled and are computed as they are: {reason}")
 
     def _compiled(self, inputs: Tensor, lengths: Tensor) -> Tensor:
