@@ -21,7 +21,8 @@ import jinja2
 
 from tpactl.eval.page.heard import ShownUtterance, Survey, fetch, survey
 from tpactl.eval.page.recordings import Recordings, recordings
-from tpactl.eval.page.sections import Block, Note, blocks
+from tpactl.eval.page.sections import blocks
+from tpactl.eval.page.sections.block import Block, Note
 from tpactl.eval.page.subject import Subject, subject_of
 from tpactl.eval.page.verdict import Answer, Tile, Verdict, answers, kind_of, tiles, verdict
 from tpactl.eval.page.words import Words, texts
