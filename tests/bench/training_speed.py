@@ -188,11 +188,11 @@ def _systems(size: Size, device: torch.device) -> dict[str, Callable[[], tuple[B
                 block.module.compile(dynamic=False)
         return base, trained, _eager(base, trained, size)
 
-    def tpa(blocks: str, *, cached: bool) -> tuple[Base, Any, Step]:
+    def tpa(blocks: str, *, cached: bool, shapes: int = 1) -> tuple[Base, Any, Step]:
         base = random_base(size, device)
         settings = TPASettings(bottleneck_dim=size.bottleneck, blocks=blocks)
         trained = AdapterOnly(base, attach(base, "tpa", settings))
-        return base, trained, _fast(base, trained, size, cached=cached)
+        return base, trained, _fast(base, trained, size, cached=cached, shapes=shapes)
 
     def full(engine: bool = False) -> tuple[Base, Any, Step]:
         base = random_base(size, device)
@@ -216,6 +216,7 @@ def _systems(size: Size, device: torch.device) -> dict[str, Callable[[], tuple[B
         "full, by tpactl": lambda: full(engine=True),
         "TPA by hooks": plain,
         "TPA": lambda: tpa("all", cached=False),
+        "TPA, compiled for many shapes": lambda: tpa("all", cached=False, shapes=3),
         "TPA, upper half, cached": lambda: tpa("upper-half", cached=True),
         "TPA, upper quarter, cached": lambda: tpa("upper-quarter", cached=True),
     }
@@ -261,19 +262,20 @@ def _eager(base: Base, trained: Any, size: Size) -> Step:
 
 
 class _Rows:
-    """Stands for a split of equal utterances."""
+    """Stands for a split of equal utterances, or of equal ones and shorter ones that fill batches."""
 
-    def __init__(self, inputs: Features, seconds: float) -> None:
+    def __init__(self, inputs: Features, seconds: float, shapes: int) -> None:
         self._inputs = inputs
-        self.durations = [seconds] * len(inputs.lengths)
+        rows = len(inputs.lengths)
+        self.durations = [seconds / n for n in range(1, shapes + 1) for _ in range(n * rows)]
 
     def features(self, batch: list[int], speeds: Any = None) -> list[torch.Tensor]:
         return [self._inputs.inputs[i].cpu() for i in batch]
 
 
-def _fast(base: Base, trained: Any, size: Size, *, cached: bool) -> Step:
+def _fast(base: Base, trained: Any, size: Size, *, cached: bool, shapes: int = 1) -> Step:
     inputs, loss_of = _batch(base, size)
-    train: Any = _Rows(inputs, size.seconds)
+    train: Any = _Rows(inputs, size.seconds, shapes)
     cache: Any = None
     given = Features(inputs.inputs.to(base.device), inputs.lengths)
     if cached:
