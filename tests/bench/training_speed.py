@@ -262,7 +262,7 @@ def _eager(base: Base, trained: Any, size: Size) -> Step:
 
 
 class _Rows:
-    """Stands for a split of equal utterances, or of equal ones and shorter ones that fill batches."""
+    """Stands for a split of equal utterances, or of those and shorter ones that fill batches."""
 
     def __init__(self, inputs: Features, seconds: float, shapes: int) -> None:
         self._inputs = inputs

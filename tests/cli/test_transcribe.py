@@ -307,7 +307,9 @@ def test_standard_input_that_is_no_recording_is_exit_3(place, sound):
         sound = (place / "a.wav").read_bytes()[:9_000]
     done = piped(place, sound)
     assert (done.returncode, done.stdout) == (3, b"")
-    assert [line[:6] for line in done.stderr.splitlines()] == [b"error:", b"fix:  "]
+    problem, fix = done.stderr.decode().splitlines()
+    assert problem.startswith("error: standard input: ")
+    assert fix == "fix:   pipe in a whole recording"
 
 
 def test_a_terminal_is_told_what_is_expected(place):

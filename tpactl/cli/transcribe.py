@@ -16,7 +16,7 @@ from rich.text import Text
 
 from tpactl.cli import console
 from tpactl.cli.beam_options import Given, with_beam_options
-from tpactl.errors import UsageError
+from tpactl.errors import InputError, UsageError
 from tpactl.formats.files import cannot_write
 
 _STANDARD_INPUT = Path("-")
@@ -135,4 +135,11 @@ def _standard_input(audio: Sequence[Path]) -> Iterator[list[Path]]:
                 shutil.copyfileobj(sys.stdin.buffer, copy)
         except OSError as error:
             raise cannot_write(file, error) from error
-        yield [file if path == _STANDARD_INPUT else path for path in audio]
+        try:
+            yield [file if path == _STANDARD_INPUT else path for path in audio]
+        except InputError as error:
+            # Nobody knows the copy's name.
+            if not error.problem.startswith(str(file)):
+                raise
+            problem = f"standard input{error.problem.removeprefix(str(file))}"
+            raise InputError(problem, "pipe in a whole recording", error.details) from error
