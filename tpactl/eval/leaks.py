@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from msgspec.structs import replace
+
 from tpactl.errors import InputError
 from tpactl.eval.departments import DEPARTMENTS
 from tpactl.eval.systems import System, TrainingContent
 from tpactl.eval.testset import TestSet
 from tpactl.formats.dataset import Utterance
-from tpactl.formats.report import Leak
+from tpactl.formats.report import Leak, Report
 from tpactl.formats.run import text_digest
 
 
@@ -57,6 +59,43 @@ def refuse(found: Sequence[Leak]) -> None:
             "test on speakers that no system was trained on, or allow it: leave out --strict",
             [sentence(leak) for leak in found],
         )
+
+
+SLIGHT = 0.05
+"""Share of a test whose words may occur in the training before its figures are doubted: short
+sentences are said by more than one speaker."""
+
+
+def alike(report: Report) -> list[tuple[Leak, list[str]]]:
+    """Return each leak of ``report`` once, with the systems that share the same."""
+    found: dict[Leak, list[str]] = {}
+    for leak in report.leaks:
+        found.setdefault(replace(leak, system=""), []).append(leak.system)
+    return list(found.items())
+
+
+def is_slight(leak: Leak, report: Report) -> bool:
+    """Return whether nothing but the words of a few utterances is shared."""
+    whole = report.utterances
+    if leak.data == "general" and report.general is not None:
+        whole = report.general.utterances
+    return not (leak.speakers or leak.same_audio) and leak.utterances < SLIGHT * whole
+
+
+def note(leak: Leak, systems: Sequence[str], report: Report) -> str:
+    """Return what ``systems`` share with a test, and what that means for the figures."""
+    names = "; ".join(systems)
+    if is_slight(leak, report):
+        where = "test" if leak.data == "test" else "general"
+        return (
+            f"the words of {leak.same_text} {where} utterances also occur in the training of "
+            f"{names}, spoken by others; that can flatter the figures a little."
+        )
+    told = sentence(replace(leak, system=names))
+    if len(systems) > 1:
+        told = told.replace(" was trained on", " were trained on", 1)
+        return f"{told.replace(' in its training', ' in their training')}; it flatters them."
+    return f"{told}; its figures flatter it."
 
 
 def sentence(leak: Leak) -> str:

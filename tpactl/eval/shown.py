@@ -182,7 +182,7 @@ def worst_slice(worst: WorstSlice) -> str:
 
 def notes(report: Report) -> list[str]:
     """Return, one sentence each, what whoever reads the figures must know."""
-    found = [f"{leaks.sentence(leak)}; its figures flatter it." for leak in report.leaks]
+    found = [leaks.note(leak, systems, report) for leak, systems in leaks.alike(report)]
     if report.empty_references:
         found.append(
             f"{report.empty_references} of {report.utterances} references have no words under "

@@ -19,6 +19,7 @@ from typing import Any
 
 import jinja2
 
+from tpactl.eval.leaks import alike, is_slight
 from tpactl.eval.page.heard import ShownUtterance, Survey, fetch, survey
 from tpactl.eval.page.recordings import Recordings, recordings
 from tpactl.eval.page.sections import blocks
@@ -184,18 +185,18 @@ def _content(
 
 def _warnings(report: Report, t: Words) -> list[Note]:
     found = []
-    for leak in report.leaks:
+    for leak, systems in alike(report):
         key = "leak_warning" if leak.data == "test" else "leak_general"
         text = t(
-            key,
-            system=leak.system,
+            f"{key}_slight" if is_slight(leak, report) else key,
+            system=t("and").join(systems),
             n=leak.utterances,
             of=report.utterances,
             speakers=leak.speakers,
             texts=leak.same_text,
             audio=leak.same_audio,
         )
-        found.append(Note(text, "bad"))
+        found.append(Note(text, "unsure" if is_slight(leak, report) else "bad"))
     if report.empty_references:
         text = t("empty_warning", n=report.empty_references, of=report.utterances)
         found.append(Note(text, "unsure"))

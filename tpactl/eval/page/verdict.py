@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tpactl.eval.leaks import is_slight
 from tpactl.eval.page.heard import Survey
 from tpactl.eval.page.subject import Subject
 from tpactl.eval.page.words import Words
@@ -59,7 +60,10 @@ def verdict(subject: Subject, t: Words) -> Verdict:
     comparison = subject.against("base" if today is subject.base else "incumbent")
     difference = subject.rate(subject.system).rate - subject.rate(today).rate
     values = {"system": name, "other": today.name}
-    if any(leak.system == name and leak.data == "test" for leak in subject.report.leaks):
+    if any(
+        leak.system == name and leak.data == "test" and not is_slight(leak, subject.report)
+        for leak in subject.report.leaks
+    ):
         return Verdict(
             t("verdict_leak", **values), t.together(text, t("verdict_leak_why")), "unsure"
         )
