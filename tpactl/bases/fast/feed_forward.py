@@ -124,21 +124,24 @@ class _Wide(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
         hidden, before, w1, w2, kept = ctx.saved_tensors
-        width = ctx.width
-        # In float32, as autograd's own silu computes it, then back for the products.
-        x = before.float()
-        gate = torch.sigmoid(x)
-        slope = gate * (1 + x * (1 - gate))
-        after = F.silu(before[..., -width:])
+        width, wants_hidden = ctx.width, ctx.needs_input_grad[0]
+        own_before = before[..., -width:]
+        after = F.silu(own_before)
         if kept is not None:
-            slope[..., -width:] *= kept
-            after *= kept
-        grad_before = ((grad @ w2).float() * slope).to(grad.dtype)
-        grad_hidden = grad_before @ w1
-        own = grad_before[..., -width:].reshape(-1, width)
+            after = after * kept
+        # Below the lowest trained bottleneck nothing needs a gradient: its slice alone is computed.
+        grad_after = grad @ (w2 if wants_hidden else w2[:, -width:])
+        # One kernel; it computes in float32 whatever the dtype.
+        grad_before = torch.ops.aten.silu_backward(
+            grad_after, before if wants_hidden else own_before
+        )
+        own = grad_before[..., -width:]
+        if kept is not None:
+            own *= kept
+        own = own.reshape(-1, width)
         flat_grad = grad.reshape(-1, grad.shape[-1])
         return (
-            grad_hidden,
+            grad_before @ w1 if wants_hidden else None,
             None,
             None,
             None,

@@ -166,7 +166,8 @@ class _Attention(nn.Module):
         bias = _shift(((q + self.bias_v) * self.scale) @ relative)
         # Padded keys only: what a padded query attends to reaches no valid frame.
         bias = bias.masked_fill(~valid[:, None, None], torch.finfo(bias.dtype).min)
-        if torch.compiler.is_compiling() and frames <= LONGEST_BY_HAND:
+        by_hand = torch.compiler.is_compiling() or hidden.device.type == "cpu"
+        if by_hand and frames <= LONGEST_BY_HAND:
             out = _attend(q + self.bias_u, k, v, bias, self.scale)
         else:
             out = F.scaled_dot_product_attention(
@@ -180,7 +181,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tens
     """Return what ``scaled_dot_product_attention`` does, the weights held for the backward pass.
 
     Compiled, bias, mask and softmax become one kernel around two products; the library's backward
-    pass through a bias takes longer than all of them, as long as the weights are few.
+    pass through a bias takes longer than all of them, as long as the weights are few. On a CPU the
+    library also holds the weights, and looks for rows without any.
     """
     scores = ((q * scale) @ k.transpose(-1, -2)).float() + bias.float()
     return torch.softmax(scores, -1).to(v.dtype) @ v
