@@ -39,6 +39,7 @@ def test_steps_under_way_at_once_have_a_bar_each_until_theirs_is_done(monkeypatc
     monkeypatch.setattr(console, "PATIENCE_S", 0.05)
     monkeypatch.setattr(console.ProgressBar.__init__, "__defaults__", (shown,))
     screen = Screen(silent=False)
+    screen.end(Step(1, "prepare", "done", 1.0, kept=False))
     for name in ("train tpa", "train full"):
         screen.begin(name)
         screen.progress(name, "steps", 1, 10)
@@ -57,3 +58,13 @@ def test_steps_under_way_at_once_have_a_bar_each_until_theirs_is_done(monkeypatc
     assert "train full: steps" in alone
     assert "train tpa" not in alone
     assert "2 train tpa" in capsys.readouterr().out
+
+
+def test_lines_stand_in_the_order_of_the_steps_whichever_is_done_first(capsys):
+    screen = Screen(silent=False)
+    screen.end(Step(1, "prepare", "done", 1.0, kept=False))
+    screen.end(Step(3, "train full", "done", 1.0, kept=False))
+    assert "train full" not in capsys.readouterr().out
+    screen.end(Step(2, "train tpa", "done", 1.0, kept=False))
+    out = capsys.readouterr().out
+    assert out.index("2 train tpa") < out.index("3 train full")

@@ -70,7 +70,7 @@ def quickstart(
 
 
 class Screen:
-    """Draws a bar for each step that runs and a line for each that is done.
+    """Draws a bar for each step that runs and, in their order, a line for each that is done.
 
     Args:
         silent: no lines, because stdout is for one JSON object.
@@ -79,6 +79,8 @@ class Screen:
     def __init__(self, *, silent: bool) -> None:
         self._silent = silent
         self._running: list[str] = []
+        self._done: dict[int, Step] = {}
+        self._printed = 0
         self._bars: ProgressBar | None = None
 
     def begin(self, name: str) -> None:
@@ -103,8 +105,10 @@ class Screen:
         self.close()
         still = [name for name in self._running if name != step.name]
         self._running = []
-        if not self._silent:
-            self._print(step)
+        self._done[step.number] = step
+        while not self._silent and self._printed + 1 in self._done:
+            self._printed += 1
+            self._print(self._done[self._printed])
         for name in still:
             self.begin(name)
 
