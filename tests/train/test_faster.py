@@ -185,6 +185,29 @@ def test_compiled_blocks_give_the_same_gradients(family, method, tmp_path):
     assert not any("forward" in module.__dict__ for module in modules)
 
 
+def test_a_shape_that_cannot_be_compiled_later_is_computed_as_it_is(tmp_path):
+    torch.compiler.reset()
+    graphs = []
+
+    def once(graph, inputs):
+        graphs.append(graph)
+        if len(graphs) > 1:  # one serves all blocks
+            raise RuntimeError("no more")
+        return graph.forward
+
+    base = load_base(str(tiny_base(tmp_path / "base")))
+    notes = []
+    modules = [block.module for block in base.blocks]
+    compiled = Compiled(base.forward, modules, [], dynamic=False, note=notes.append, backend=once)
+    draw = np.random.default_rng(0)
+    for samples in (20_000, 40_000, 40_000):
+        features = base.features([draw.normal(0, 0.1, samples).astype("float32")])
+        with torch.no_grad():
+            found = compiled(features.inputs, features.lengths)
+            assert torch.equal(found, base.forward(features.inputs, features.lengths))
+    assert len(notes) == 1
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_what_cannot_be_compiled_is_said_and_computed_as_it_is(late, tmp_path):
     torch.compiler.reset()

@@ -52,25 +52,27 @@ class Compiled:
 
     def __call__(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits; see ``Forward``."""
-        if not self._is_tried and torch.is_grad_enabled():
-            self._is_tried = True
-            self._try(inputs, lengths)
-        return self._compiled(inputs, lengths)
-
-    def _try(self, inputs: Tensor, lengths: Tensor) -> None:
         try:
-            logits = self._compiled(inputs, lengths)
-            if logits.requires_grad:
-                torch.autograd.grad(logits.sum(), self._parameters, allow_unused=True)
-        # Compilers fail in classes of their own, of the compiler they call, and of the system.
+            if not self._is_tried and torch.is_grad_enabled():
+                self._is_tried = True
+                self._try(inputs, lengths)
+            return self._compiled(inputs, lengths)
+        # Compilers fail in classes of their own, of the compiler they call, and of the system; and
+        # at any later shape.
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or not self._modules:
                 raise
             self._modules.clear()
             inner = getattr(error, "inner_exception", error)
             # The first line often says where, and the next ones what.
             reason = " ".join(str(inner).split())[:300]
             self._note(f"blocks cannot be compiled and are computed as they are: {reason}")
+            return self._forward(inputs, lengths)
+
+    def _try(self, inputs: Tensor, lengths: Tensor) -> None:
+        logits = self._compiled(inputs, lengths)
+        if logits.requires_grad:
+            torch.autograd.grad(logits.sum(), self._parameters, allow_unused=True)
 
     def _compiled(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         instead = [Instead(module, compiled) for module, compiled in self._modules]
