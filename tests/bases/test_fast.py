@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from models import tiny_base
 
 from tpactl.adapters.attach import activate, attach
-from tpactl.bases.fast.depthwise import GatedMix, gate, mix
+from tpactl.bases.fast.depthwise import GatedMix, Mix, gate, mix
 from tpactl.bases.fast.feed_forward import Bottleneck
 from tpactl.bases.fast.parakeet import FastParakeetBlock, _attend
 from tpactl.bases.load import load_base
@@ -96,13 +96,20 @@ def test_padding_reaches_no_valid_frame(folder):
     torch.testing.assert_close(padded[:, :17], alone, atol=1e-6, rtol=0)
 
 
-def test_on_an_accelerator_the_shifted_products_are_the_same_convolution(folder):
+def test_the_shifted_products_are_the_librarys_convolution(folder):
     base = load_base(str(folder))
     positions = base.model.encoder.encode_positions(torch.zeros(1, 8, 1))
     convolution = FastParakeetBlock(base.blocks[2], 8, positions, 0, 0.0, torch.float32).convolution
     gated = torch.randn(2, 9, 16)
-    shifted = mix(gated, convolution.weight, convolution.shift)
-    torch.testing.assert_close(shifted, convolution._library(gated), atol=1e-6, rtol=0)
+    gated.requires_grad_(True)
+    grad = torch.randn(2, 9, 16)
+    expected = convolution._library(gated)
+    (expected_grad,) = torch.autograd.grad(expected, gated, grad)
+    for other in (mix, Mix.apply):
+        found = other(gated, convolution.weight, convolution.shift)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+        (found_grad,) = torch.autograd.grad(found, gated, grad)
+        torch.testing.assert_close(found_grad, expected_grad, atol=1e-6, rtol=0)
 
 
 KERNEL = """
@@ -146,9 +153,10 @@ def test_on_a_gpu_the_kernel_gives_the_gradient_of_autograd():
 
 def test_attention_by_hand_is_the_librarys():
     q, k, v = (torch.randn(2, 3, 9, 4, requires_grad=True) for _ in range(3))
-    bias = torch.randn(2, 3, 9, 9).masked_fill(torch.arange(9) > 6, torch.finfo().min)
-    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=0.3)
-    torch.testing.assert_close(_attend(q, k, v, bias, 0.3), expected)
+    bias, padding = torch.randn(2, 3, 9, 9), torch.arange(9) > 6
+    masked = bias.masked_fill(padding, torch.finfo().min)
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=masked, scale=0.3)
+    torch.testing.assert_close(_attend(q, k, v, bias, padding, 0.3), expected)
 
 
 def test_the_compiled_block_computes_the_same(folder):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tpactl.adapters.adapter import Adapter
@@ -134,9 +135,10 @@ class FastPath(nn.Module):
         self._put_in_place(trained)
         for index in range(self.lowest, len(self.blocks)):
             frames = self.blocks[index](frames, valid, *trained.get(index, (None, None)))
-        head = self._adapter[0].head
-        logits: Tensor = head(frames.to(next(head.parameters()).dtype))
-        return logits
+        head: Any = self._adapter[0].head
+        # A convolution over single frames; as a product it needs no transposed copies.
+        weight = head.weight[..., 0]
+        return F.linear(frames.to(weight.dtype), weight, head.bias)
 
     @torch.no_grad()
     def _put_in_place(self, trained: dict[int, list[Bottleneck]]) -> None:

@@ -1,7 +1,8 @@
-"""The gradient of a gated depthwise convolution in one pass over memory, as a Triton kernel.
+"""A depthwise convolution with frozen weights, faster than the libraries' kernels.
 
-A compiler that melts the backward pass by itself computes what lies behind the convolution again
-at each of its taps. Opaque to it, this kernel reads that gradient once.
+Compiled, it is a sum of shifted products that melts into what is around it, and its gradient a
+Triton kernel: a compiler that melts the backward pass by itself computes what lies behind the
+convolution again at each of its taps. On a CPU both are sums of shifted products, tap by tap.
 """
 
 from __future__ import annotations
@@ -43,7 +44,34 @@ def gate(values: Tensor, valid: Tensor) -> Tensor:
         values: (batch, frames, 2 channels).
         valid: (batch, frames), bool.
     """
-    return F.glu(values, -1).masked_fill(~valid[..., None], 0)
+    return F.glu(values, -1).masked_fill_(~valid[..., None], 0)
+
+
+class Mix(torch.autograd.Function):
+    """``mix`` with a gradient for ``gated`` alone, and no tensor made for each tap."""
+
+    @staticmethod
+    def forward(ctx: Any, gated: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+        """Return (batch, frames, channels)."""
+        ctx.save_for_backward(weight)
+        return _add_taps(shift.expand_as(gated).clone(), gated, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient of ``gated``: the same convolution, its taps turned round."""
+        (grad,) = gradients
+        (weight,) = ctx.saved_tensors
+        return _add_taps(None, grad, weight.flip(1)), None, None
+
+
+def _add_taps(total: Tensor | None, values: Tensor, weight: Tensor) -> Tensor:
+    frames, taps = values.shape[1], weight.shape[1]
+    padded = F.pad(values, (0, 0, taps // 2, taps // 2))
+    for tap, factor in enumerate(weight.t().contiguous()):
+        shifted = padded[:, tap : tap + frames]
+        total = shifted * factor if total is None else total.addcmul_(shifted, factor)
+    assert total is not None
+    return total
 
 
 class GatedMix(torch.autograd.Function):

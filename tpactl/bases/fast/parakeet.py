@@ -93,10 +93,14 @@ class FastParakeetBlock(nn.Module):
             Same shape and dtype as ``hidden``.
         """
         norms = self.norms
-        hidden = hidden + 0.5 * self.feed_forward1(norms["feed_forward1"](hidden), first)
+        hidden = torch.add(
+            hidden, self.feed_forward1(norms["feed_forward1"](hidden), first), alpha=0.5
+        )
         hidden = hidden + self.attention(norms["attention"](hidden), valid)
         hidden = hidden + self.convolution(norms["convolution"](hidden), valid)
-        hidden = hidden + 0.5 * self.feed_forward2(norms["feed_forward2"](hidden), second)
+        hidden = torch.add(
+            hidden, self.feed_forward2(norms["feed_forward2"](hidden), second), alpha=0.5
+        )
         return norms["out"](hidden)
 
 
@@ -165,11 +169,12 @@ class _Attention(nn.Module):
         relative = self.relative[..., start : start + 2 * frames]
         bias = _shift(((q + self.bias_v) * self.scale) @ relative)
         # Padded keys only: what a padded query attends to reaches no valid frame.
-        bias = bias.masked_fill(~valid[:, None, None], torch.finfo(bias.dtype).min)
+        padding = ~valid[:, None, None]
         by_hand = torch.compiler.is_compiling() or hidden.device.type == "cpu"
         if by_hand and frames <= LONGEST_BY_HAND:
-            out = _attend(q + self.bias_u, k, v, bias, self.scale)
+            out = _attend(q + self.bias_u, k, v, bias, padding, self.scale)
         else:
+            bias = bias.masked_fill(padding, torch.finfo(bias.dtype).min)
             out = F.scaled_dot_product_attention(
                 q + self.bias_u, k, v, attn_mask=bias, scale=self.scale
             )
@@ -177,7 +182,7 @@ class _Attention(nn.Module):
         return F.linear(merged, self.out_weight, self.out_bias)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, padding: Tensor, scale: float) -> Tensor:
     """Return what ``scaled_dot_product_attention`` does, the weights held for the backward pass.
 
     Compiled, bias, mask and softmax become one kernel around two products; the library's backward
@@ -185,6 +190,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tens
     library also holds the weights, and looks for rows without any.
     """
     scores = ((q * scale) @ k.transpose(-1, -2)).float() + bias.float()
+    scores.masked_fill_(padding, torch.finfo(scores.dtype).min)
     return torch.softmax(scores, -1).to(v.dtype) @ v
 
 
@@ -203,8 +209,8 @@ def _shift(scores: Tensor) -> Tensor:
 class _Convolution(nn.Module):
     """The convolution module with BatchNorm folded into the depthwise weights.
 
-    Where the compiler fuses it, the depthwise convolution is a sum of shifted products, and its
-    gradient a kernel of its own: the libraries' depthwise kernels are slower.
+    The libraries' depthwise kernels are slower than what ``depthwise`` has for a compiler and for a
+    CPU.
     """
 
     def __init__(self, reference: Any) -> None:
@@ -237,12 +243,16 @@ class _Convolution(nn.Module):
 
     def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
         values = F.linear(hidden, self.pointwise_conv1_weight, self.pointwise_conv1_bias)
-        if not torch.compiler.is_compiling():
-            mixed = self._library(depthwise.gate(values, valid))
-        elif depthwise.is_available(values.device):
+        if torch.compiler.is_compiling() and depthwise.is_available(values.device):
             mixed = depthwise.GatedMix.apply(values, valid, self.weight, self.shift)
         else:
-            mixed = depthwise.mix(depthwise.gate(values, valid), self.weight, self.shift)
+            gated = depthwise.gate(values, valid)
+            if torch.compiler.is_compiling():
+                mixed = depthwise.mix(gated, self.weight, self.shift)
+            elif values.device.type == "cpu":
+                mixed = depthwise.Mix.apply(gated, self.weight, self.shift)
+            else:
+                mixed = self._library(gated)
         return F.linear(F.silu(mixed), self.pointwise_conv2_weight, self.pointwise_conv2_bias)
 
     def _library(self, gated: Tensor) -> Tensor:
