@@ -20,6 +20,8 @@ from tpactl.eval.page.alignment import align
 from tpactl.eval.page.axes import linear, logarithmic
 from tpactl.eval.page.page import write_page
 from tpactl.eval.page.words import LANGUAGES, Words, texts
+from tpactl.formats.files import read_json, write_json
+from tpactl.formats.report import Report
 from tpactl.gate.gate import gate
 from tpactl.gate.rules import RULES
 from tpactl.scoring.wer import count
@@ -78,7 +80,7 @@ def test_the_japanese_page_has_no_english_sentence_left(tmp_path):
 def test_every_text_is_used():
     folder = page_file._TEMPLATES.parent
     sources = "".join(
-        path.read_text() for pattern in ("*.py", "templates/*") for path in folder.glob(pattern)
+        path.read_text() for pattern in ("**/*.py", "templates/*") for path in folder.glob(pattern)
     )
     families = ("length_", "kind_", "metric_", "short_", "unit_", "column_", "stress_", "x_",
                 "show_", "sort_", "gate")  # fmt: skip
@@ -92,6 +94,28 @@ def test_every_text_is_used():
 def test_an_unknown_language_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="'fr'"):
         write_page(write_report(tmp_path), language="fr")
+
+
+def test_the_words_of_a_few_recordings_are_told_of_once_and_leave_the_headline(tmp_path):
+    slight = {"utterances": 4, "speakers": 0, "same_text": 4, "same_audio": 0}
+    shared = [
+        msgspec.structs.replace(leak(name), **slight, data=data)
+        for name in ("picking", "today")
+        for data in ("test", "general")
+    ]
+    page = write_report(tmp_path, leaks=shared)
+    record = read_json(tmp_path / "report.json", Report)
+    many = msgspec.structs.replace(
+        record, utterances=1000, general=msgspec.structs.replace(record.general, utterances=1000)
+    )
+    write_json(tmp_path / "report.json", many)
+    for language, words in (("en", "The words of 4 of 1000 recordings"), ("ja", "1000件中4件")):
+        shown = text_of(page, language=language)
+        assert shown.count(words) == 1
+    shown = text_of(page)
+    assert "in the training of picking; today, spoken by others" in shown
+    assert "The words of 4 recordings of the general speech" in shown
+    assert "tested on what it was trained on" not in shown
 
 
 def test_the_summary_says_what_was_measured(tmp_path):

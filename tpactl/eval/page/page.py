@@ -186,9 +186,13 @@ def _content(
 def _warnings(report: Report, t: Words) -> list[Note]:
     found = []
     for leak, systems in alike(report):
-        key = "leak_warning" if leak.data == "test" else "leak_general"
+        slight = is_slight(leak, report)
+        if leak.data == "test":
+            key = "leak_warning_slight" if slight else "leak_warning"
+        else:
+            key = "leak_general_slight" if slight else "leak_general"
         text = t(
-            f"{key}_slight" if is_slight(leak, report) else key,
+            key,
             system=t("and").join(systems),
             n=leak.utterances,
             of=report.utterances,
@@ -196,7 +200,7 @@ def _warnings(report: Report, t: Words) -> list[Note]:
             texts=leak.same_text,
             audio=leak.same_audio,
         )
-        found.append(Note(text, "unsure" if is_slight(leak, report) else "bad"))
+        found.append(Note(text, "unsure" if slight else "bad"))
     if report.empty_references:
         text = t("empty_warning", n=report.empty_references, of=report.utterances)
         found.append(Note(text, "unsure"))
