@@ -121,9 +121,6 @@ VARIANTS = {
 }
 """Everything spelled out that the defaults might change; by the epochs of their amount of data."""
 
-KEPT = tuple(METHODS)
-"""Runs on all data, of the first seed, that stay in OUT/runs."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -289,7 +286,8 @@ def run(study: Study, base: Base, job: Job) -> dict[str, Any]:
     score = measure(tested, study.test.split(tested), batch_s=240)
     forgot = study.general and measure(tested, study.general.split(tested), batch_s=240)
     activate(tested, None)
-    if not (job.name in KEPT and job.size == "all" and job.seed == 0):
+    # What stays: runs of METHODS on all data, of the first seed.
+    if not (job.name in METHODS and job.size == "all" and job.seed == 0):
         shutil.rmtree(out)
     return {
         "name": job.name,
@@ -386,12 +384,18 @@ def _lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def table(out: Path) -> str:
-    """Return a Markdown table: mean test WER and, of several seeds, their range."""
+def _measured(out: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return the trainings that were measured, by name and size."""
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for line in _lines(out):
         if "wer" in line:
             found.setdefault(line["name"], {}).setdefault(line["size"], []).append(line)
+    return found
+
+
+def table(out: Path) -> str:
+    """Return a Markdown table: mean test WER and, of several seeds, their range."""
+    found = _measured(out)
     head = "| system | " + " | ".join(HOURS) + " | general | trained | seconds |"
     text = [head, "|---" * (len(HOURS) + 4) + "|"]
     for name, sizes in found.items():
@@ -411,16 +415,13 @@ def plot(out: Path, file: Path, scheme: str) -> None:
     from matplotlib.figure import Figure
 
     ink, paper = ("#1f2328", "#ffffff") if scheme == "light" else ("#e6edf3", "#0d1117")
-    colours = ["#8b949e", "#2f81f7", "#79c0ff", "#d29922", "#e3b341", "#a371f7", "#3fb950", ink]
+    colours = [ink, "#2f81f7", "#79c0ff", "#d29922", "#e3b341", "#a371f7", "#3fb950", "#8b949e"]
     figure = Figure(figsize=(7.2, 4.4), dpi=160, facecolor=paper, layout="constrained")
     axes = figure.subplots()
     axes.set_facecolor(paper)
-    ends = []
-    for name, colour in zip(METHODS, [ink, *colours[1:7], colours[0]], strict=True):
-        points: dict[str, list[dict[str, Any]]] = {}
-        for line in _lines(out):
-            if line["name"] == name and "wer" in line:
-                points.setdefault(line["size"], []).append(line)
+    found, ends = _measured(out), []
+    for name, colour in zip(METHODS, colours, strict=True):
+        points = found.get(name, {})
         sizes = [points[size] for size in HOURS if size in points]
         if not sizes:
             continue

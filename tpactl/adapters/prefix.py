@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tpactl.adapters.adapter import Adapter
-from tpactl.adapters.part import Instead
+from tpactl.adapters.part import computing
 from tpactl.bases.base import Base, Features
 
 _LONGEST = 1 << 16
@@ -138,8 +138,5 @@ def _block_of(path: str, base: Base) -> int | None:
 @contextmanager
 def standing_aside(module: nn.Module, out: Any) -> Iterator[None]:
     """Let ``module`` return ``out`` for a while, whatever it is given."""
-    instead = Instead(module, lambda *args, **kwargs: out)
-    try:
+    with computing([(module, lambda *args, **kwargs: out)]):
         yield
-    finally:
-        instead.remove()

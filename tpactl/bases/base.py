@@ -130,7 +130,10 @@ class Base:
 
     def _extracted(self, extractor: Any, waves: Sequence[np.ndarray]) -> Features:
         out = extractor(
-            [np.pad(wave, (0, max(0, MIN_SAMPLES - len(wave)))) for wave in waves],
+            [
+                wave if (short := MIN_SAMPLES - len(wave)) <= 0 else np.pad(wave, (0, short))
+                for wave in waves
+            ],
             sampling_rate=SAMPLE_RATE,
             return_tensors="pt",
             return_attention_mask=True,

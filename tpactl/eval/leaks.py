@@ -15,6 +15,10 @@ from tpactl.formats.dataset import Utterance
 from tpactl.formats.report import Leak, Report
 from tpactl.formats.run import text_digest
 
+SLIGHT = 0.05
+"""Share of a test whose words may occur in the training before its figures are doubted: short
+sentences are said by more than one speaker."""
+
 
 def leaks(
     test_set: TestSet,
@@ -57,13 +61,8 @@ def refuse(found: Sequence[Leak]) -> None:
         raise InputError(
             f"{len(found)} of the comparisons rest on audio, texts or speakers of the training",
             "test on speakers that no system was trained on, or allow it: leave out --strict",
-            [sentence(leak) for leak in found],
+            [_sentence(leak, [leak.system]) for leak in found],
         )
-
-
-SLIGHT = 0.05
-"""Share of a test whose words may occur in the training before its figures are doubted: short
-sentences are said by more than one speaker."""
 
 
 def alike(report: Report) -> list[tuple[Leak, list[str]]]:
@@ -84,31 +83,27 @@ def is_slight(leak: Leak, report: Report) -> bool:
 
 def note(leak: Leak, systems: Sequence[str], report: Report) -> str:
     """Return what ``systems`` share with a test, and what that means for the figures."""
-    names = "; ".join(systems)
     if is_slight(leak, report):
         where = "test" if leak.data == "test" else "general"
         return (
             f"the words of {leak.same_text} {where} utterances also occur in the training of "
-            f"{names}, spoken by others; that can flatter the figures a little."
+            f"{'; '.join(systems)}, spoken by others; that can flatter the figures a little."
         )
-    told = sentence(replace(leak, system=names))
-    if len(systems) > 1:
-        told = told.replace(" was trained on", " were trained on", 1)
-        return f"{told.replace(' in its training', ' in their training')}; it flatters them."
-    return f"{told}; its figures flatter it."
+    flatters = "its figures flatter it" if len(systems) == 1 else "it flatters them"
+    return f"{_sentence(leak, systems)}; {flatters}."
 
 
-def sentence(leak: Leak) -> str:
-    """Return what is shared, in words."""
+def _sentence(leak: Leak, systems: Sequence[str]) -> str:
     shared = [
         f"{leak.speakers} speakers" if leak.speakers else "",
         f"the words of {leak.same_text}" if leak.same_text else "",
         f"the very audio of {leak.same_audio}" if leak.same_audio else "",
     ]
     where = "this test" if leak.data == "test" else "the general set"
+    were, their = ("was", "its") if len(systems) == 1 else ("were", "their")
     return (
-        f"{leak.system} was trained on part of {where}: {leak.utterances} utterances occur in its "
-        f"training ({', '.join(filter(None, shared))})"
+        f"{'; '.join(systems)} {were} trained on part of {where}: {leak.utterances} utterances "
+        f"occur in {their} training ({', '.join(filter(None, shared))})"
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from tpactl.adapters.part import Instead
+from tpactl.adapters.part import computing
 from tpactl.train.engine import Forward
 from tpactl.train.memory import is_out_of_memory
 
@@ -75,9 +75,5 @@ class Compiled:
             torch.autograd.grad(logits.sum(), self._parameters, allow_unused=True)
 
     def _compiled(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        instead = [Instead(module, compiled) for module, compiled in self._modules]
-        try:
+        with computing(self._modules):
             return self._forward(inputs, lengths)
-        finally:
-            for replaced in instead:
-                replaced.remove()

@@ -67,7 +67,7 @@ def choose(
         ranks: the processes that share each batch.
         autocast: of the precision, for modules that are not rewritten.
         may_round: nobody else computes with the base's frozen weights.
-        note: told how the steps are computed, where they are captured.
+        note: told how the steps are computed, on a CUDA device.
 
     Raises:
         UsageError: ``fast`` is ``on``, and nothing of it applies.

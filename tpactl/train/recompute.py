@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from tpactl.adapters.part import Instead
+from tpactl.adapters.part import computing
 from tpactl.bases.base import Base
 
 
@@ -30,12 +30,8 @@ def recomputed_blocks(base: Base, wanted: bool) -> Iterator[None]:
         wanted: nothing changes where it is false.
     """
     modules = [block.module for block in base.blocks] if wanted else []
-    instead = [Instead(module, _recomputed(module.forward)) for module in modules]
-    try:
+    with computing((module, _recomputed(module.forward)) for module in modules):
         yield
-    finally:
-        for replaced in instead:
-            replaced.remove()
 
 
 def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:

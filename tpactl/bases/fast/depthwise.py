@@ -96,11 +96,11 @@ def is_available(device: torch.device) -> bool:
 
 @torch.library.custom_op("tpactl::gated_mix_gradient", mutates_args=())
 def _gradient(grad: Tensor, values: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
+    from tpactl.bases.fast.depthwise_kernel import gated_mix_gradient  # it imports Triton
+
     batch, frames, channels = grad.shape
     out = torch.empty_like(values)
     tiles = (batch, -(-frames // ROWS), -(-channels // CHANNELS))
-    from tpactl.bases.fast.depthwise_kernel import gated_mix_gradient
-
     taps = weight.shape[1]
     gated_mix_gradient[tiles](
         grad, values, valid, weight, out, frames, channels, taps, ROWS, CHANNELS

@@ -137,6 +137,7 @@ class _Wide(torch.autograd.Function):
         )
         own = grad_before[..., -width:]
         if kept is not None:
+            # In place: the product with the first layer takes it too.
             own *= kept
         own = own.reshape(-1, width)
         flat_grad = grad.reshape(-1, grad.shape[-1])

@@ -225,8 +225,7 @@ class _Convolution(nn.Module):
                 shift = shift + depthwise.bias.float() * gain
             weight = depthwise.weight.squeeze(1).float() * gain[:, None]
         dtype = depthwise.weight.dtype
-        self.kernel_size = weight.shape[1]
-        self.padding = (self.kernel_size - 1) // 2
+        self.padding = (weight.shape[1] - 1) // 2
         self.register_buffer("weight", weight.to(dtype), persistent=False)
         self.register_buffer("shift", shift.to(dtype), persistent=False)
         for name in ("pointwise_conv1", "pointwise_conv2"):
@@ -246,14 +245,15 @@ class _Convolution(nn.Module):
         if torch.compiler.is_compiling() and depthwise.is_available(values.device):
             mixed = depthwise.GatedMix.apply(values, valid, self.weight, self.shift)
         else:
-            gated = depthwise.gate(values, valid)
-            if torch.compiler.is_compiling():
-                mixed = depthwise.mix(gated, self.weight, self.shift)
-            elif values.device.type == "cpu":
-                mixed = depthwise.Mix.apply(gated, self.weight, self.shift)
-            else:
-                mixed = self._library(gated)
+            mixed = self._mix(depthwise.gate(values, valid))
         return F.linear(F.silu(mixed), self.pointwise_conv2_weight, self.pointwise_conv2_bias)
+
+    def _mix(self, gated: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return depthwise.mix(gated, self.weight, self.shift)
+        if gated.device.type == "cpu":
+            return depthwise.Mix.apply(gated, self.weight, self.shift)
+        return self._library(gated)
 
     def _library(self, gated: Tensor) -> Tensor:
         return F.conv1d(

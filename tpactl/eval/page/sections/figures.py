@@ -71,7 +71,7 @@ def shown_or_not(value: float | None, show: Callable[[float], str], t: Words) ->
 
 def formatted(value: float | None, form: str, t: Words) -> str:
     """Return ``value`` in a format, where there is one."""
-    return t("not_available") if value is None else form.format(value)
+    return shown_or_not(value, form.format, t)
 
 
 def joined(parts: Iterable[str], t: Words) -> str:
