@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from interpreted import interpret
 from models import tiny_base
 
 from tpactl.adapters.attach import activate, attach
+from tpactl.bases.fast import activation, kernels
+from tpactl.bases.fast.attention import Weights, attend, shift, weights
 from tpactl.bases.fast.depthwise import GatedMix, Mix, gate, mix
 from tpactl.bases.fast.feed_forward import Bottleneck
-from tpactl.bases.fast.parakeet import FastParakeetBlock, _attend
+from tpactl.bases.fast.parakeet import FastParakeetBlock
+from tpactl.bases.fast.subsampling import FastSubsampling
 from tpactl.bases.load import load_base
 from tpactl.formats.adapter import TPASettings
 
@@ -134,10 +134,7 @@ for forward in (once, torch.compile(once, backend="aot_eager", dynamic=True)):
 
 
 def test_the_gradient_of_the_depthwise_kernel_is_autograds():
-    pytest.importorskip("triton", reason="Triton is not installed")
-    # Triton decides when it is imported whether it interprets its kernels.
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    subprocess.run([sys.executable, "-c", KERNEL], check=True, env=environment)
+    interpret(KERNEL)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -152,11 +149,118 @@ def test_on_a_gpu_the_kernel_gives_the_gradient_of_autograd():
 
 
 def test_attention_by_hand_is_the_librarys():
-    q, k, v = (torch.randn(2, 3, 9, 4, requires_grad=True) for _ in range(3))
-    bias, padding = torch.randn(2, 3, 9, 9), torch.arange(9) > 6
-    masked = bias.masked_fill(padding, torch.finfo().min)
-    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=masked, scale=0.3)
-    torch.testing.assert_close(_attend(q, k, v, bias, padding, 0.3), expected)
+    q, k, v = (torch.randn(2, 3, 9, 4) for _ in range(3))
+    distances, valid = torch.randn(3, 2, 9, 18), torch.arange(9)[None] < torch.tensor([[9], [7]])
+    bias = shift(distances).masked_fill(~valid[:, None, None], torch.finfo().min)
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+    torch.testing.assert_close(attend(q, k, v, distances, valid), expected)
+
+
+def test_each_key_reads_the_score_of_its_distance():
+    distances = torch.arange(2 * 5.0).expand(1, 1, 5, 10)
+    expected = [[4 - i + j for j in range(5)] for i in range(5)]
+    assert shift(distances)[0, 0].tolist() == expected
+
+
+ACTIVATION_KERNEL = """
+from unittest import mock
+
+import torch
+from tpactl.bases.fast import activation, kernels
+
+torch.manual_seed(0)
+for shape, width in (((2, 13, 300), 20), ((1, 8, 16), 16)):
+    grad, before = torch.randn(shape), torch.randn(shape)
+    dropped = torch.nn.functional.dropout(torch.ones(*shape[:-1], width), 0.3)
+    for kept in (None, dropped):
+        units = activation.activate(before, kept, width)
+        wanted = activation.gradients(grad, before, kept, width)
+        with mock.patch.object(kernels, "can_run", lambda device: True):
+            torch.testing.assert_close(activation.activate(before, kept, width), units)
+            found = activation.gradients(grad, before, kept, width)
+            torch.testing.assert_close(found, wanted)
+            compiled = torch.compile(activation.gradients, backend="aot_eager", dynamic=True)
+            torch.testing.assert_close(compiled(grad, before, kept, width), wanted)
+"""
+
+
+def test_the_kernels_of_the_activation_compute_what_the_library_does():
+    interpret(ACTIVATION_KERNEL)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("drops", [False, True])
+def test_on_a_gpu_the_kernels_give_the_activation_and_its_gradients(drops, monkeypatch):
+    grad, before = torch.randn(2, 3, 99, 4352, device="cuda")
+    kept = F.dropout(torch.ones(3, 99, 256, device="cuda"), 0.1) if drops else None
+    units = activation.activate(before, kept, 256)
+    found = activation.gradients(grad, before, kept, 256)
+    monkeypatch.setattr(kernels, "HAS_TRITON", False)
+    torch.testing.assert_close(units, activation.activate(before, kept, 256))
+    wanted = activation.gradients(grad, before, kept, 256)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+
+
+ATTENTION_KERNEL = """
+import torch
+from tpactl.bases.fast import activation, kernels
+from tpactl.bases.fast.attention import Weights, weights
+
+torch.manual_seed(0)
+for frames, heads in ((9, 3), (24, 2), (70, 1)):
+    scores = torch.randn(2, heads, frames, frames, requires_grad=True)
+    distances = torch.randn(heads, 2, frames, 2 * frames, requires_grad=True)
+    valid = torch.arange(frames)[None] < torch.tensor([frames - 3, 1])[:, None]
+    grad = torch.randn(2, heads, frames, frames)
+    expected = weights(scores, distances, valid)
+    wanted = torch.autograd.grad(expected, [scores, distances], grad)
+    compiled = torch.compile(Weights.apply, backend="aot_eager", dynamic=True)
+    for forward in (Weights.apply, compiled):
+        found = forward(scores, distances, valid)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(torch.autograd.grad(found, [scores, distances], grad), wanted)
+"""
+
+
+def test_the_kernel_of_the_attention_weights_computes_what_they_are_and_their_gradients():
+    interpret(ATTENTION_KERNEL)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("frames", [8, 136, 250, 512])
+def test_on_a_gpu_the_kernel_gives_the_attention_weights_and_their_gradients(frames):
+    scores = torch.randn(3, 4, frames, frames, device="cuda", requires_grad=True)
+    distances = torch.randn(4, 3, frames, 2 * frames, device="cuda", requires_grad=True)
+    lengths = torch.tensor([[frames], [frames // 3], [1]], device="cuda")
+    valid = torch.arange(frames, device="cuda")[None] < lengths
+    grad = torch.randn_like(scores)
+    expected, found = (f(scores, distances, valid) for f in (weights, Weights.apply))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    wanted, gradients = (
+        torch.autograd.grad(out, [scores, distances], grad) for out in (expected, found)
+    )
+    torch.testing.assert_close(gradients, wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [4, 8])
+def test_the_compiled_subsampling_is_the_references(factor):
+    from transformers import ParakeetEncoderConfig
+    from transformers.models.parakeet.modeling_parakeet import ParakeetEncoderSubsamplingConv2D
+
+    config = ParakeetEncoderConfig(
+        hidden_size=32, subsampling_factor=factor, num_mel_bins=80, subsampling_conv_channels=12
+    )
+    torch.manual_seed(0)
+    reference = ParakeetEncoderSubsamplingConv2D(config)
+    own = FastSubsampling(reference, torch.float32)
+    compiled = torch.compile(own.forward, backend="aot_eager", dynamic=True)
+    with torch.no_grad():
+        for frames in (203, 64):
+            features = torch.randn(3, frames, 80)
+            valid = torch.arange(frames)[None] < torch.tensor([[frames], [41], [1]])
+            expected = reference(features, valid)
+            assert torch.equal(own(features, valid), expected)
+            torch.testing.assert_close(compiled(features, valid), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_compiled_block_computes_the_same(folder):

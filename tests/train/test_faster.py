@@ -235,7 +235,9 @@ def test_what_cannot_be_compiled_is_said_and_computed_as_it_is(late, tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("method", ["tpa", "lora", "full"])
 def test_captured_steps_train_as_uncaptured_ones_do(method, taught, accent, tmp_path):
+    # The base of these tests drops whole layers where it drops anything.
     settings = [f"method={method}", "device=cuda", "training.max_steps=12"]
+    settings += ["training.dropout=false"]
     plain = train(accent, quick(taught, *settings, "fast=off"), tmp_path / "plain")
     fast = train(accent, quick(taught, *settings), tmp_path / "fast")
     events = [json.loads(line) for line in (tmp_path / "fast" / "events.jsonl").open()]

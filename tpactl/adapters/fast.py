@@ -20,6 +20,7 @@ from tpactl.adapters.prefix import Hidden
 from tpactl.bases.base import Base, Features
 from tpactl.bases.fast.feed_forward import Bottleneck
 from tpactl.bases.fast.parakeet import FastParakeetBlock
+from tpactl.bases.fast.subsampling import FastSubsampling
 from tpactl.formats.adapter import Shape
 
 
@@ -83,14 +84,14 @@ class FastPath(nn.Module):
             self.blocks.append(fast)
         self.lowest = min(adapter.block_indices, default=len(base.blocks))
         self.max_frames = max_frames
+        self.subsampling = FastSubsampling(encoder.subsampling, self.dtype)
         # Tuples hide from nn.Module what belongs to base and adapter.
-        self._subsampling = (encoder.subsampling,)
         self._base = (base,)
         self._adapter = (adapter,)
 
     def compilable(self) -> list[nn.Module]:
         """Return what a compiler may melt: the blocks, and what is before them."""
-        return [*self.blocks, *self._subsampling]
+        return [*self.blocks, self.subsampling]
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return (batch, frames, vocabulary) logits; nothing in here waits for the device.
@@ -123,7 +124,7 @@ class FastPath(nn.Module):
         encoder: Any = base.model.get_submodule("encoder")
         mask = _valid(inputs, lengths)
         with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype != base.dtype):
-            frames = self._subsampling[0](inputs.to(base.dtype), mask) * encoder.input_scale
+            frames = self.subsampling(inputs.to(base.dtype), mask) * encoder.input_scale
         frames = frames.to(self.dtype)
         valid = _valid(frames, base.output_lengths(lengths))
         for block in self.blocks[: self.lowest]:

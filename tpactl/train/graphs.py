@@ -23,7 +23,8 @@ from tpactl.train.memory import is_out_of_memory
 from tpactl.train.shapes import Shape
 
 WARM_UP = 3
-"""Passes before a capture: libraries choose their kernels and the compiler compiles in them."""
+"""Passes before the first capture: libraries choose their kernels and the compiler compiles in
+them. Before a later one a single pass is enough."""
 
 
 @dataclass
@@ -118,7 +119,7 @@ class Graphed:
         lengths = torch.full((shape.rows,), shape.frames, device=device)
         self._stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(self._stream):
-            for _ in range(WARM_UP):
+            for _ in range(1 if self._captured else WARM_UP):
                 logits = self._forward(inputs, lengths)
                 logits_grad = torch.zeros_like(logits)
                 self._backward(logits, logits_grad)

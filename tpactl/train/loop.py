@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -24,6 +24,7 @@ from tpactl.train.cost import Meter
 from tpactl.train.dev import Score, measure, measuring_batch_s
 from tpactl.train.engine import Engine
 from tpactl.train.examples import Split
+from tpactl.train.figures import ComingFigures
 from tpactl.train.loss import loss_of
 from tpactl.train.memory import MemoryUse, is_out_of_memory, what_it_said
 from tpactl.train.optimizer import adamw
@@ -34,9 +35,6 @@ from tpactl.train.trained import State, Trained
 
 EXPLODED = 100.0
 """Times the first loss: no training comes back from there."""
-
-READ_EVERY = {"cpu": 1, "cuda": 10, "mps": 10}
-"""Steps between reading losses from the device: each reading waits until it has caught up."""
 
 
 class DivergedError(InputError):
@@ -100,13 +98,13 @@ class Loop:
     emit: Callable[[Event], None]
     save: Callable[[Standing, State, torch.optim.Optimizer], None]
     cached: CachedPrefix | None = None
-    _unread: list[tuple[Event, Tensor, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._memory = MemoryUse(self.ranks.device)
         self._seconds = self.meter.seconds
         self._saved_at = self._seconds
         self._exploded = ""
+        self._figures = ComingFigures(self.ranks, self.base.device.type)
         self._loss_of_frames = loss_of(self.base)
         # A CPU that computes has no time to read meanwhile.
         depth = 0 if self.base.device.type == "cpu" else STEPS_AHEAD
@@ -138,14 +136,15 @@ class Loop:
             before = standing.progress
             standing.progress = self.schedule.progress(standing.step, self._seconds)
             due = self.schedule.is_evaluation(before, standing.progress)
-            if not (due or self._is_time_to_read()):
+            if not (due or self._figures.is_due):
                 continue
-            if not self._read(standing):
+            saves = due or self._is_time_to_save()
+            if not self._read(standing, everything=saves):
                 stopped_by = "diverged"
                 break
             if due:
                 self._evaluate(standing, optimizer)
-            elif self._is_time_to_save():
+            elif saves:
                 self._save(standing, self.trained.state(), optimizer)
         self.trained.restore(standing.best.state)
         if stopped_by == "diverged":
@@ -176,7 +175,7 @@ class Loop:
         for standing.step in steps:
             started = time.perf_counter()
             self._step(standing, optimizer)
-            self._read(standing)
+            self._read(standing, everything=True)
             taken.append(time.perf_counter() - started)
         started = time.perf_counter()
         self._measure()
@@ -227,7 +226,7 @@ class Loop:
         self._saved_at = self._seconds
 
     def _step(self, standing: Standing, optimizer: torch.optim.Optimizer) -> None:
-        """Make one update; its event waits in ``_unread`` until its loss is read."""
+        """Make one update; its event waits for its loss."""
         step = standing.step
         _, batch = self.course[step]
         factor = self.schedule.factor(self.schedule.progress(step, self._seconds))
@@ -246,7 +245,7 @@ class Loop:
         standing.audio_s += audio_s
         rate = optimizer.param_groups[0]["lr"]
         event = self._event("step", step + 1, learning_rate=rate, audio_s=round(audio_s, 3))
-        self._unread.append((event, loss, norm.detach()))
+        self._figures.add(event, loss, norm.detach())
 
     def _gradients(self, step: int, batch: Batch) -> Tensor:
         """Add this process's share of the batch's gradients, and return its share of the loss."""
@@ -309,24 +308,16 @@ class Loop:
     def _read_clock(self) -> None:
         """Look at the clock; of several processes, all go by the first one's."""
         seconds = self.meter.seconds
-        is_limited = self.schedule.max_seconds is not None or self._is_time_to_read()
+        is_limited = self.schedule.max_seconds is not None or self._figures.is_due
         self._seconds = self.ranks.agree(seconds) if is_limited else seconds
-
-    def _is_time_to_read(self) -> bool:
-        return len(self._unread) >= READ_EVERY[self.base.device.type]
 
     def _is_time_to_save(self) -> bool:
         # Only the first process writes, so the others need not agree.
         return self._seconds - self._saved_at >= 60 * self.settings.checkpoint_minutes
 
-    def _read(self, standing: Standing) -> bool:
-        """Emit the waiting steps; return whether none of their losses exploded."""
-        if not self._unread:
-            return True
-        losses = self.ranks.add(torch.stack([loss for _, loss, _ in self._unread])).tolist()
-        norms = torch.stack([norm for _, _, norm in self._unread]).tolist()
-        waiting, self._unread = self._unread, []
-        for (event, _, _), loss, norm in zip(waiting, losses, norms, strict=True):
+    def _read(self, standing: Standing, *, everything: bool) -> bool:
+        """Emit the steps whose losses have come; return whether none of them exploded."""
+        for event, loss, norm in self._figures.read(everything=everything):
             if standing.first_loss is None:
                 standing.first_loss = loss
             if not math.isfinite(loss) or not math.isfinite(norm):

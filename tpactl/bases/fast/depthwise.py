@@ -7,7 +7,6 @@ convolution again at each of its taps. On a CPU both are sums of shifted product
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import torch
@@ -87,11 +86,6 @@ class GatedMix(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of ``values``."""
         return _gradient(gradients[0].contiguous(), *ctx.saved_tensors), None, None, None
-
-
-def is_available(device: torch.device) -> bool:
-    """Return whether the kernel can run there."""
-    return device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
 @torch.library.custom_op("tpactl::gated_mix_gradient", mutates_args=())

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tpactl.bases.fast import activation
+
 
 class Bottleneck(NamedTuple):
     """A bottleneck's trained tensors, float32; the scale is part of ``up`` already."""
@@ -115,30 +117,18 @@ class _Wide(torch.autograd.Function):
         before = F.linear(hidden, w1, b1)
         ctx.save_for_backward(hidden, before, w1, w2, kept)
         ctx.width = len(down)
-        after = F.silu(before)
-        if kept is not None:
-            after[..., -ctx.width :] *= kept
-        return F.linear(after, w2)
+        return F.linear(activation.activate(before, kept, ctx.width), w2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = gradients
         hidden, before, w1, w2, kept = ctx.saved_tensors
         width, wants_hidden = ctx.width, ctx.needs_input_grad[0]
-        own_before = before[..., -width:]
-        after = F.silu(own_before)
-        if kept is not None:
-            after = after * kept
         # Below the lowest trained bottleneck nothing needs a gradient: its slice alone is computed.
         grad_after = grad @ (w2 if wants_hidden else w2[:, -width:])
-        # One kernel; it computes in float32 whatever the dtype.
-        grad_before = torch.ops.aten.silu_backward(
-            grad_after, before if wants_hidden else own_before
-        )
+        before = before if wants_hidden else before[..., -width:]
+        grad_before, after = activation.gradients(grad_after, before, kept, width)
         own = grad_before[..., -width:]
-        if kept is not None:
-            # In place: the product with the first layer takes it too.
-            own *= kept
         own = own.reshape(-1, width)
         flat_grad = grad.reshape(-1, grad.shape[-1])
         return (

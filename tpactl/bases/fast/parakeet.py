@@ -13,11 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tpactl.bases.blocks import Block
-from tpactl.bases.fast import depthwise
+from tpactl.bases.fast import depthwise, kernels
+from tpactl.bases.fast.attention import attend
 from tpactl.bases.fast.feed_forward import Bottleneck, FrozenFeedForward
-
-LONGEST_BY_HAND = 512
-"""Frames up to which attention weights are few enough to be held (41 s of speech)."""
 
 
 class FastParakeetBlock(nn.Module):
@@ -167,43 +165,12 @@ class _Attention(nn.Module):
         q, k, v = qkv.view(batch, frames, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         start = self.max_frames - frames
         relative = self.relative[..., start : start + 2 * frames]
-        bias = _shift(((q + self.bias_v) * self.scale) @ relative)
-        # Padded keys only: what a padded query attends to reaches no valid frame.
-        padding = ~valid[:, None, None]
-        by_hand = torch.compiler.is_compiling() or hidden.device.type == "cpu"
-        if by_hand and frames <= LONGEST_BY_HAND:
-            out = _attend(q + self.bias_u, k, v, bias, padding, self.scale)
-        else:
-            bias = bias.masked_fill(padding, torch.finfo(bias.dtype).min)
-            out = F.scaled_dot_product_attention(
-                q + self.bias_u, k, v, attn_mask=bias, scale=self.scale
-            )
+        # All utterances read the same positions, so that they are rows of one product a head.
+        near = ((q + self.bias_v) * self.scale).transpose(0, 1).reshape(self.heads, -1, q.shape[-1])
+        distances = (near @ relative).view(self.heads, batch, frames, -1)
+        out = attend((q + self.bias_u) * self.scale, k, v, distances, valid)
         merged = out.transpose(1, 2).reshape(batch, frames, -1)
         return F.linear(merged, self.out_weight, self.out_bias)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, padding: Tensor, scale: float) -> Tensor:
-    """Return what ``scaled_dot_product_attention`` does, the weights held for the backward pass.
-
-    Compiled, bias, mask and softmax become one kernel around two products; the library's backward
-    pass through a bias takes longer than all of them, as long as the weights are few. On a CPU the
-    library also holds the weights, and looks for rows without any.
-    """
-    scores = ((q * scale) @ k.transpose(-1, -2)).float() + bias.float()
-    scores.masked_fill_(padding, torch.finfo(scores.dtype).min)
-    return torch.softmax(scores, -1).to(v.dtype) @ v
-
-
-def _shift(scores: Tensor) -> Tensor:
-    """Return ``out[..., i, j] = scores[..., i, T - 1 - i + j]``; (.., T, 2T) to (.., T, T).
-
-    In the flat scores ``out[i, j]`` lies at ``i (2T - 1) + T - 1 + j``, so it is a view of them.
-    """
-    batch, heads, frames, _ = scores.shape
-    flat = scores.reshape(batch, heads, -1)[
-        ..., frames - 1 : frames - 1 + frames * (2 * frames - 1)
-    ]
-    return flat.view(batch, heads, frames, 2 * frames - 1)[..., :frames]
 
 
 class _Convolution(nn.Module):
@@ -242,7 +209,7 @@ class _Convolution(nn.Module):
 
     def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
         values = F.linear(hidden, self.pointwise_conv1_weight, self.pointwise_conv1_bias)
-        if torch.compiler.is_compiling() and depthwise.is_available(values.device):
+        if torch.compiler.is_compiling() and kernels.can_run(values.device):
             mixed = depthwise.GatedMix.apply(values, valid, self.weight, self.shift)
         else:
             mixed = self._mix(depthwise.gate(values, valid))

@@ -1,0 +1,73 @@
+"""The kernels of ``attention``, which alone needs Triton."""
+
+import triton
+import triton.language as tl
+
+LOWEST = tl.constexpr(-3.0e38)
+"""Of a padded key; finite, so that no query is without weights."""
+
+
+@triton.jit
+def weights(
+    scores,
+    distances,
+    valid,
+    out,
+    batch,
+    heads,
+    frames,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Write the weights of ROWS queries over all keys; rows are in the order of the scores."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    key = tl.arange(0, BLOCK)
+    inside = (row < batch * heads * frames)[:, None] & (key < frames)[None, :]
+    query, utterance, head = row % frames, row // frames // heads, row // frames % heads
+    # Distances go by head first.
+    first = ((head * batch + utterance) * frames + query) * (2 * frames) + (frames - 1 - query)
+    score = tl.load(scores + row[:, None] * frames + key[None, :], inside, 0.0).to(tl.float32)
+    score += tl.load(distances + first[:, None] + key[None, :], inside, 0.0).to(tl.float32)
+    kept = tl.load(valid + utterance[:, None] * frames + key[None, :], inside, 0)
+    score = tl.where(kept != 0, score, LOWEST)
+    score = tl.where((key < frames)[None, :], score, float("-inf"))
+    weight = tl.exp(score - tl.max(score, 1)[:, None])
+    weight = weight / tl.sum(weight, 1)[:, None]
+    tl.store(out + row[:, None] * frames + key[None, :], weight.to(out.dtype.element_ty), inside)
+
+
+@triton.jit
+def gradients(
+    grad,
+    weights,
+    of_scores,
+    of_distances,
+    batch,
+    heads,
+    frames,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Write the gradients of ROWS queries' scores; those by distance are moved, zero elsewhere."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    key = tl.arange(0, BLOCK)
+    is_row = (row < batch * heads * frames)[:, None]
+    query, utterance, head = row % frames, row // frames // heads, row // frames % heads
+    inside = is_row & (key < frames)[None, :]
+    place = row[:, None] * frames + key[None, :]
+    weight = tl.load(weights + place, inside, 0.0).to(tl.float32)
+    given = tl.load(grad + place, inside, 0.0).to(tl.float32)
+    mean = tl.sum(weight * given, 1)[:, None]
+    kind = of_scores.dtype.element_ty
+    tl.store(of_scores + place, (weight * (given - mean)).to(kind), inside)
+    column = tl.arange(0, 2 * BLOCK)
+    moved = column[None, :] - (frames - 1 - query)[:, None]
+    is_key = is_row & (moved >= 0) & (moved < frames)
+    place = row[:, None] * frames + moved
+    # Read again rather than moved between threads; it is still in the cache.
+    weight = tl.load(weights + place, is_key, 0.0).to(tl.float32)
+    given = tl.load(grad + place, is_key, 0.0).to(tl.float32)
+    moved_row = (head * batch + utterance) * frames + query
+    place = moved_row[:, None] * (2 * frames) + column[None, :]
+    is_column = is_row & (column < 2 * frames)[None, :]
+    tl.store(of_distances + place, (weight * (given - mean)).to(kind), is_column)
