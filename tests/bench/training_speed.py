@@ -61,8 +61,14 @@ LABELS = 80
 
 WARM_UP = 3
 
+PRODUCT_HOURS = 4.0
+"""Of audio that ``tpactl train`` learns from."""
+
+PRODUCT_EPOCHS = 60.0
+"""For which its training is planned."""
+
 PRODUCT_MINUTES = 2.5
-"""Of a training through ``tpactl train``."""
+"""After which it is cut short."""
 
 Step = Callable[[], None]
 
@@ -366,7 +372,7 @@ def _product(bare: dict[str, float], size: Size, device: torch.device) -> dict[s
     torch.cuda.empty_cache()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        _noise(place / "raw", hours=0.02 if size is TINY else 1.0)
+        _noise(place / "raw", hours=0.02 if size is TINY else PRODUCT_HOURS)
         prepare(place / "raw", place / "data")
         durations = [row.duration for row in DataSet(place / "data").utterances("train")]
         starter = load_base("starter")
@@ -401,7 +407,7 @@ def _product(bare: dict[str, float], size: Size, device: torch.device) -> dict[s
         # The steps of a long training, whose shapes are planned for all of them, cut short.
         training = TrainingSettings(
             batch_s=float(size.rows * size.seconds),
-            max_epochs=3.0 if size is TINY else 150.0,
+            max_epochs=3.0 if size is TINY else PRODUCT_EPOCHS,
             max_minutes=PRODUCT_MINUTES,
             evaluations=1,
             learning_rate=1e-4,

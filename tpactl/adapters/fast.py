@@ -89,10 +89,6 @@ class FastPath(nn.Module):
         self._base = (base,)
         self._adapter = (adapter,)
 
-    def compilable(self) -> list[nn.Module]:
-        """Return what a compiler may melt: the blocks, and what is before them."""
-        return [*self.blocks, self.subsampling]
-
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return (batch, frames, vocabulary) logits; nothing in here waits for the device.
 

@@ -93,6 +93,8 @@ def choose(
     )
     compiled = (
         is_cuda
+        # What lies between their products is a kernel already.
+        and not is_rewritten
         and base.num_parameters >= COMPILED_FROM
         and len(course) >= COMPILED_STEPS
         # Its blocks are computed twice by functions of their own.
@@ -109,7 +111,7 @@ def choose(
     lanes = _Lanes(base, train, config, cached, ranks)
     shapes = lanes.shapes(course)
     parameters = [*trained.body(), *trained.head()]
-    forward, modules = plain.forward, [block.module for block in base.blocks]
+    forward = plain.forward
     said = []
     if is_rewritten:
         assert trained.adapter is not None
@@ -120,13 +122,14 @@ def choose(
         # Rounded or not, the base's weights are now those of the rewritten blocks.
         path = fast.FastPath(base, trained.adapter, longest, dtype, lend=may_round)
         said.append("rewritten blocks")
-        forward, modules = path if cached is None else path.above, path.compilable()
+        forward = path if cached is None else path.above
         autocast = nullcontext
     if compiled:
         # The shapes of steps that are not captured are not held to the few of the plan.
         dynamic = not captured or len(shapes) > 1
-        forward = Compiled(forward, modules, parameters, dynamic=dynamic, note=note)
-        said.append("compiled" if is_rewritten else "compiled blocks")
+        blocks = [block.module for block in base.blocks]
+        forward = Compiled(forward, blocks, parameters, dynamic=dynamic, note=note)
+        said.append("compiled blocks")
     eager = Eager(forward, plain.output_lengths, device, autocast)
     if captured:
         said.append(f"{len(shapes)} captured shape{'s' if len(shapes) > 1 else ''}")

@@ -55,7 +55,6 @@ def gradients(
     return grad_before, own
 
 
-@torch.library.custom_op("tpactl::hidden_units", mutates_args=())
 def _units(before: Tensor, kept: Tensor | None, width: int) -> Tensor:
     from tpactl.bases.fast import activation_kernel  # it imports Triton
 
@@ -69,12 +68,6 @@ def _units(before: Tensor, kept: Tensor | None, width: int) -> Tensor:
     return out
 
 
-@_units.register_fake
-def _(before: Tensor, kept: Tensor | None, width: int) -> Tensor:
-    return torch.empty_like(before, memory_format=torch.contiguous_format)
-
-
-@torch.library.custom_op("tpactl::hidden_unit_gradients", mutates_args=())
 def _gradients(
     grad: Tensor, before: Tensor, kept: Tensor | None, width: int
 ) -> tuple[Tensor, Tensor]:
@@ -88,12 +81,6 @@ def _gradients(
         grad, before, given, out, own, num_rows, columns, width, kept is not None, ROWS, COLUMNS
     )
     return out, own
-
-
-@_gradients.register_fake
-def _(grad: Tensor, before: Tensor, kept: Tensor | None, width: int) -> tuple[Tensor, Tensor]:
-    out = torch.empty_like(before, memory_format=torch.contiguous_format)
-    return out, before.new_empty(*before.shape[:-1], width)
 
 
 def _tiles(before: Tensor) -> tuple[tuple[int, int], int, int]:

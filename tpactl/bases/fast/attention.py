@@ -1,12 +1,12 @@
-"""The weights of relative-position attention, of scores by content and scores by distance.
+"""Relative-position attention (Dai et al. 2019, sec. 3.3) with everything but the input frozen.
 
-Between the products that make the scores and the one that uses the weights lie a shift, a sum, a
-mask and a softmax. On a CUDA device they are one Triton kernel, and one in the backward pass: a
-compiler makes several of them, and where it may not know the number of frames, slow ones.
+Between its products lie a split by heads, and between scores and weights a shift, a sum, a mask
+and a softmax. On a CUDA device each is one Triton kernel, and one in the backward pass.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,31 +19,53 @@ LONGEST_HELD = 512
 """Frames up to which all weights are held for the backward pass (41 s of speech)."""
 
 ROWS = 2
-"""Queries of a kernel's tile."""
+"""Queries of a tile of the weights."""
+
+TOKENS = 32
+"""Of a tile of one head."""
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
-    """Return what the queries take of the values.
+@dataclass(frozen=True)
+class Positions:
+    """What attention by distance reads beside the queries; all frozen."""
+
+    bias_u: Tensor
+    """(heads, 1, head_dim), added to the queries for scores by content."""
+    bias_v: Tensor
+    """Same shape, for scores by distance."""
+    relative: Tensor
+    """(heads, head_dim, 2 frames), the projected encodings; column ``frames - 1 - i + j`` is the
+    distance of key ``j`` from query ``i`` (appendix B)."""
+    scale: float
+
+
+def attend(qkv: Tensor, valid: Tensor, positions: Positions) -> Tensor:
+    """Return what the queries take of the values, (batch, frames, d_model).
+
+    What a padded query takes reaches no valid frame.
 
     Args:
-        q: (batch, heads, frames, head_dim), scaled.
-        k: same shape.
-        v: same shape.
-        distances: (heads, batch, frames, 2 frames); key ``j`` of query ``i`` reads column
-            ``frames - 1 - i + j`` (Dai et al. 2019, appendix B).
+        qkv: (batch, frames, 3, heads, head_dim), queries, keys and values.
         valid: (batch, frames), bool; false where a key is padding.
-
-    Returns:
-        Same shape as ``q``; what a padded query takes reaches no valid frame.
+        positions: of as many frames.
     """
-    by_hand = q.device.type == "cpu" or torch.compiler.is_compiling()
-    if q.shape[2] <= LONGEST_HELD and (by_hand or kernels.can_run(q.device)):
-        scores = q @ k.transpose(-1, -2)
-        if kernels.can_run(q.device):
-            return Weights.apply(scores, distances, valid) @ v
-        return weights(scores, distances, valid) @ v
-    bias = shift(distances).masked_fill(~valid[:, None, None], torch.finfo(q.dtype).min)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+    batch, frames, _, heads, head_dim = qkv.shape
+    is_short = frames <= LONGEST_HELD
+    if is_short and kernels.can_run(qkv.device):
+        out: Tensor = _Attention.apply(qkv, valid, positions)
+        return out
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    # All utterances read the same positions, so that they are rows of one product a head.
+    near = ((q + positions.bias_v) * positions.scale).transpose(0, 1).reshape(heads, -1, head_dim)
+    distances = (near @ positions.relative).view(heads, batch, frames, -1)
+    q = (q + positions.bias_u) * positions.scale
+    if is_short and qkv.device.type == "cpu":
+        # The library's attention also holds the weights, and looks for rows without any.
+        out = weights(q @ k.transpose(-1, -2), distances, valid) @ v
+    else:
+        bias = shift(distances).masked_fill(~valid[:, None, None], torch.finfo(q.dtype).min)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+    return out.transpose(1, 2).reshape(batch, frames, -1)
 
 
 def weights(scores: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
@@ -51,10 +73,9 @@ def weights(scores: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
 
     Args:
         scores: of the weights' shape, by content.
-        distances: see ``attend``.
+        distances: (heads, batch, frames, 2 frames), by distance.
         valid: see ``attend``.
     """
-    # On a CPU the library's attention also holds the weights, and looks for rows without any.
     total = scores.float() + shift(distances).float()
     total.masked_fill_(~valid[:, None, None], torch.finfo(total.dtype).min)
     return torch.softmax(total, -1).to(scores.dtype)
@@ -72,66 +93,137 @@ def shift(distances: Tensor) -> Tensor:
     return flat.view(heads, batch, frames, 2 * frames - 1)[..., :frames].transpose(0, 1)
 
 
-class Weights(torch.autograd.Function):
-    """``weights`` by a kernel; the weights themselves are all that the backward pass needs."""
+class _Attention(torch.autograd.Function):
+    """``attend`` by kernels; frozen biases and positions get no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
-        """Return (batch, heads, frames, frames)."""
-        found = _weights(scores, distances, valid)
-        ctx.save_for_backward(found)
-        return found
+    def forward(ctx: Any, qkv: Tensor, valid: Tensor, positions: Positions) -> Tensor:
+        near, far, k, v = split(qkv, positions)
+        heads, batch, frames, head_dim = far.shape
+        distances = far.view(heads, -1, head_dim) @ positions.relative
+        found = weights_by_kernel(
+            near @ k.transpose(-1, -2), distances.view(heads, batch, frames, -1), valid
+        )
+        ctx.save_for_backward(near, k, v, found, positions.relative)
+        ctx.scale = positions.scale
+        return turned(found @ v, to_heads=False).view(batch, frames, -1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of ``scores`` and ``distances``."""
-        of_scores, of_distances = _gradients(gradients[0].contiguous(), *ctx.saved_tensors)
-        return of_scores, of_distances, None
+        near, k, v, found, relative = ctx.saved_tensors
+        batch, heads, frames, head_dim = near.shape
+        grad = turned(gradients[0].view(batch, frames, heads, head_dim), to_heads=True)
+        of_scores, of_distances = score_gradients(grad @ v.transpose(-1, -2), found)
+        of_far = of_distances.view(heads, batch * frames, -1) @ relative.transpose(-1, -2)
+        of_qkv = joined(
+            of_scores @ k,
+            of_far.view(heads, batch, frames, head_dim),
+            of_scores.transpose(-1, -2) @ near,
+            found.transpose(-1, -2) @ grad,
+            ctx.scale,
+        )
+        return of_qkv, None, None
 
 
-@torch.library.custom_op("tpactl::attention_weights", mutates_args=())
-def _weights(scores: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
+def split(qkv: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the queries for content and, by head first, for distance, the keys and the values.
+
+    Args:
+        qkv: see ``attend``.
+        positions: see ``attend``.
+    """
     from tpactl.bases.fast import attention_kernel  # it imports Triton
+
+    qkv = qkv.contiguous()
+    batch, frames, _, heads, head_dim = qkv.shape
+    near, k, v = qkv.new_empty(3, batch, heads, frames, head_dim)
+    far = qkv.new_empty(heads, batch, frames, head_dim)
+    attention_kernel.split[_tiles(batch * frames), 3 * heads](
+        qkv,
+        positions.bias_u.contiguous(),
+        positions.bias_v.contiguous(),
+        near,
+        far,
+        k,
+        v,
+        positions.scale,
+        batch,
+        frames,
+        heads,
+        head_dim,
+        TOKENS,
+        _block(head_dim),
+    )
+    return near, far, k, v
+
+
+def joined(near: Tensor, far: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """Return the gradient of ``qkv`` by those of what ``split`` returned."""
+    from tpactl.bases.fast import attention_kernel
+
+    batch, heads, frames, head_dim = near.shape
+    out = near.new_empty(batch, frames, 3, heads, head_dim)
+    parts = (part.contiguous() for part in (near, far, k, v))
+    attention_kernel.join[_tiles(batch * frames), 3 * heads](
+        *parts, out, scale, batch, frames, heads, head_dim, TOKENS, _block(head_dim)
+    )
+    return out
+
+
+def turned(source: Tensor, *, to_heads: bool) -> Tensor:
+    """Return (batch, frames, heads, head_dim) as (batch, heads, frames, head_dim), or back."""
+    from tpactl.bases.fast import attention_kernel
+
+    source = source.contiguous()
+    batch, one, other, head_dim = source.shape
+    frames, heads = (one, other) if to_heads else (other, one)
+    out = source.new_empty(batch, other, one, head_dim)
+    attention_kernel.turn[_tiles(batch * frames), heads](
+        source, out, batch, frames, heads, head_dim, to_heads, TOKENS, _block(head_dim)
+    )
+    return out
+
+
+def weights_by_kernel(scores: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
+    """Return what ``weights`` does."""
+    from tpactl.bases.fast import attention_kernel
 
     batch, heads, frames, _ = scores.shape
     scores, distances, valid = scores.contiguous(), distances.contiguous(), valid.contiguous()
     out = torch.empty_like(scores)
-    num_rows = scores.numel() // frames
-    attention_kernel.weights[_tiles(num_rows),](
+    attention_kernel.weights[_rows(scores)](
         scores, distances, valid, out, batch, heads, frames, ROWS, _block(frames)
     )
     return out
 
 
-@_weights.register_fake
-def _(scores: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
-    return torch.empty_like(scores, memory_format=torch.contiguous_format)
+def score_gradients(grad: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of scores and distances.
 
-
-@torch.library.custom_op("tpactl::attention_gradients", mutates_args=())
-def _gradients(grad: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    Args:
+        grad: of the weights, (batch, heads, frames, frames).
+        found: the weights.
+    """
     from tpactl.bases.fast import attention_kernel
 
     batch, heads, frames, _ = grad.shape
+    grad = grad.contiguous()
     of_scores = torch.empty_like(grad)
     of_distances = grad.new_empty(heads, batch, frames, 2 * frames)
-    num_rows = grad.numel() // frames
-    attention_kernel.gradients[_tiles(num_rows),](
-        grad, weights, of_scores, of_distances, batch, heads, frames, ROWS, _block(frames)
+    attention_kernel.score_gradients[_rows(grad)](
+        grad, found, of_scores, of_distances, batch, heads, frames, ROWS, _block(frames)
     )
     return of_scores, of_distances
 
 
-@_gradients.register_fake
-def _(grad: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    batch, heads, frames, _ = grad.shape
-    return torch.empty_like(grad), grad.new_empty(heads, batch, frames, 2 * frames)
+def _rows(scores: Tensor) -> tuple[int]:
+    return (-(-scores.numel() // scores.shape[-1] // ROWS),)
 
 
-def _tiles(num_rows: int) -> int:
-    return -(-num_rows // ROWS)
+def _tiles(tokens: int) -> int:
+    return -(-tokens // TOKENS)
 
 
-def _block(frames: int) -> int:
+def _block(length: int) -> int:
     """Return the power of two that holds a row, as Triton's tiles have it."""
-    return max(16, 1 << (frames - 1).bit_length())
+    return max(16, 1 << (length - 1).bit_length())

@@ -37,7 +37,7 @@ def weights(
 
 
 @triton.jit
-def gradients(
+def score_gradients(
     grad,
     weights,
     of_scores,
@@ -71,3 +71,106 @@ def gradients(
     place = moved_row[:, None] * (2 * frames) + column[None, :]
     is_column = is_row & (column < 2 * frames)[None, :]
     tl.store(of_distances + place, (weight * (given - mean)).to(kind), is_column)
+
+
+@triton.jit
+def split(
+    qkv,
+    bias_u,
+    bias_v,
+    near,
+    far,
+    k,
+    v,
+    scale,
+    batch,
+    frames,
+    heads,
+    head_dim,
+    TOKENS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Write queries, keys or values of one head and TOKENS tokens where their head keeps them."""
+    token = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
+    part, head = tl.program_id(1) // heads, tl.program_id(1) % heads
+    dim = tl.arange(0, BLOCK)
+    inside = (token < batch * frames)[:, None] & (dim < head_dim)[None, :]
+    utterance, frame = token // frames, token % frames
+    source = (token * 3 + part) * heads + head
+    value = tl.load(qkv + source[:, None] * head_dim + dim[None, :], inside, 0.0)
+    to = ((utterance * heads + head) * frames + frame)[:, None] * head_dim + dim[None, :]
+    if part == 0:
+        kind = near.dtype.element_ty
+        query = value.to(tl.float32)
+        own = head * head_dim + dim
+        u = tl.load(bias_u + own, dim < head_dim, 0.0).to(tl.float32)
+        tl.store(near + to, ((query + u[None, :]) * scale).to(kind), inside)
+        w = tl.load(bias_v + own, dim < head_dim, 0.0).to(tl.float32)
+        # By head first: there all utterances are rows of one product.
+        to = ((head * batch + utterance) * frames + frame)[:, None] * head_dim + dim[None, :]
+        tl.store(far + to, ((query + w[None, :]) * scale).to(kind), inside)
+    elif part == 1:
+        tl.store(k + to, value, inside)
+    else:
+        tl.store(v + to, value, inside)
+
+
+@triton.jit
+def join(
+    near,
+    far,
+    k,
+    v,
+    out,
+    scale,
+    batch,
+    frames,
+    heads,
+    head_dim,
+    TOKENS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Write the gradient of what ``split`` read, by those of what it wrote."""
+    token = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
+    part, head = tl.program_id(1) // heads, tl.program_id(1) % heads
+    dim = tl.arange(0, BLOCK)
+    inside = (token < batch * frames)[:, None] & (dim < head_dim)[None, :]
+    utterance, frame = token // frames, token % frames
+    source = (token * 3 + part) * heads + head
+    place = out + source[:, None] * head_dim + dim[None, :]
+    of = ((utterance * heads + head) * frames + frame)[:, None] * head_dim + dim[None, :]
+    if part == 0:
+        value = tl.load(near + of, inside, 0.0).to(tl.float32)
+        of = ((head * batch + utterance) * frames + frame)[:, None] * head_dim + dim[None, :]
+        value += tl.load(far + of, inside, 0.0).to(tl.float32)
+        tl.store(place, (value * scale).to(out.dtype.element_ty), inside)
+    elif part == 1:
+        tl.store(place, tl.load(k + of, inside, 0.0), inside)
+    else:
+        tl.store(place, tl.load(v + of, inside, 0.0), inside)
+
+
+@triton.jit
+def turn(
+    source,
+    out,
+    batch,
+    frames,
+    heads,
+    head_dim,
+    TO_HEADS: tl.constexpr,
+    TOKENS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Write (batch, heads, frames, head_dim) as (batch, frames, heads, head_dim), or back."""
+    token = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
+    head = tl.program_id(1)
+    dim = tl.arange(0, BLOCK)
+    inside = (token < batch * frames)[:, None] & (dim < head_dim)[None, :]
+    by_token = (token * heads + head)[:, None] * head_dim + dim[None, :]
+    utterance, frame = token // frames, token % frames
+    by_head = ((utterance * heads + head) * frames + frame)[:, None] * head_dim + dim[None, :]
+    if TO_HEADS:
+        tl.store(out + by_head, tl.load(source + by_token, inside, 0.0), inside)
+    else:
+        tl.store(out + by_token, tl.load(source + by_head, inside, 0.0), inside)

@@ -1,8 +1,8 @@
-"""A depthwise convolution with frozen weights, faster than the libraries' kernels.
+"""The gate, depthwise convolution and activation of a convolution module, all frozen.
 
-Compiled, it is a sum of shifted products that melts into what is around it, and its gradient a
-Triton kernel: a compiler that melts the backward pass by itself computes what lies behind the
-convolution again at each of its taps. On a CPU both are sums of shifted products, tap by tap.
+The libraries' depthwise kernels are slow. On a CUDA device gate and mask are one Triton kernel,
+convolution and activation another, and in the backward pass all but the activation a third; on a
+CPU the convolution is a sum of shifted products, tap by tap.
 """
 
 from __future__ import annotations
@@ -13,41 +13,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tpactl.bases.fast import kernels
+
 ROWS, CHANNELS = 32, 64
-"""Of a tile."""
+"""Of a kernel's tile."""
 
 
-def mix(gated: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
-    """Return the depthwise convolution of ``gated`` as a sum of shifted products.
+def convolve(values: Tensor, valid: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+    """Return the activated depthwise convolution of what the gate lets through.
 
     Args:
-        gated: (batch, frames, channels).
+        values: (batch, frames, 2 channels); the second half gates the first.
+        valid: (batch, frames), bool; false frames are zero behind the gate.
         weight: (channels, kernel size), an odd number of taps.
         shift: (channels,).
 
     Returns:
-        Same shape as ``gated``; zeros are read beyond its ends.
+        (batch, frames, channels); zeros are read beyond the ends.
     """
-    frames, taps = gated.shape[1], weight.shape[1]
-    padded = F.pad(gated, (0, 0, taps // 2, taps // 2))
-    out = shift.expand_as(gated)
-    for tap in range(taps):
-        out = out + padded[:, tap : tap + frames] * weight[:, tap]
-    return out
+    if kernels.can_run(values.device):
+        out: Tensor = _GatedConvolution.apply(values, valid, weight, shift)
+        return out
+    gated = F.glu(values, -1).masked_fill_(~valid[..., None], 0)
+    if values.device.type == "cpu":
+        mixed: Tensor = Mix.apply(gated, weight, shift)
+    else:
+        mixed = by_library(gated, weight, shift)
+    return F.silu(mixed)
 
 
-def gate(values: Tensor, valid: Tensor) -> Tensor:
-    """Return the first half of the channels, gated by the second, zero on padding.
-
-    Args:
-        values: (batch, frames, 2 channels).
-        valid: (batch, frames), bool.
-    """
-    return F.glu(values, -1).masked_fill_(~valid[..., None], 0)
+def by_library(gated: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+    """Return the depthwise convolution of (batch, frames, channels)."""
+    return F.conv1d(
+        gated.transpose(1, 2),
+        weight[:, None],
+        shift,
+        padding=weight.shape[1] // 2,
+        groups=len(weight),
+    ).transpose(1, 2)
 
 
 class Mix(torch.autograd.Function):
-    """``mix`` with a gradient for ``gated`` alone, and no tensor made for each tap."""
+    """``by_library`` with a gradient for ``gated`` alone, and no tensor made for each tap."""
 
     @staticmethod
     def forward(ctx: Any, gated: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
@@ -73,35 +80,40 @@ def _add_taps(total: Tensor | None, values: Tensor, weight: Tensor) -> Tensor:
     return total
 
 
-class GatedMix(torch.autograd.Function):
-    """``mix(gate(values, valid), weight, shift)`` with a gradient for ``values`` alone."""
+class _GatedConvolution(torch.autograd.Function):
+    """``convolve`` by kernels, with a gradient for ``values`` alone."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, valid: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
-        """Return (batch, frames, channels)."""
-        ctx.save_for_backward(values, valid, weight)
-        return mix(gate(values, valid), weight, shift)
+        from tpactl.bases.fast import depthwise_kernel  # it imports Triton
+
+        values, valid = values.contiguous(), valid.contiguous()
+        batch, frames, channels = *values.shape[:2], len(weight)
+        gated, mixed = values.new_empty(2, batch, frames, channels)
+        depthwise_kernel.gate[batch * frames,](
+            values, valid, gated, channels, max(16, 1 << (channels - 1).bit_length())
+        )
+        out = torch.empty_like(gated)
+        depthwise_kernel.convolution[_tiles(out)](
+            gated, weight, shift, out, mixed, frames, channels, weight.shape[1], ROWS, CHANNELS
+        )
+        ctx.save_for_backward(values, valid, weight, mixed)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradient of ``values``."""
-        return _gradient(gradients[0].contiguous(), *ctx.saved_tensors), None, None, None
+        from tpactl.bases.fast import depthwise_kernel
+
+        values, valid, weight, mixed = ctx.saved_tensors
+        grad = torch.ops.aten.silu_backward(gradients[0].contiguous(), mixed)
+        _, frames, channels = grad.shape
+        out = torch.empty_like(values)
+        depthwise_kernel.gated_mix_gradient[_tiles(grad)](
+            grad, values, valid, weight, out, frames, channels, weight.shape[1], ROWS, CHANNELS
+        )
+        return out, None, None, None
 
 
-@torch.library.custom_op("tpactl::gated_mix_gradient", mutates_args=())
-def _gradient(grad: Tensor, values: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
-    from tpactl.bases.fast.depthwise_kernel import gated_mix_gradient  # it imports Triton
-
+def _tiles(grad: Tensor) -> tuple[int, int, int]:
     batch, frames, channels = grad.shape
-    out = torch.empty_like(values)
-    tiles = (batch, -(-frames // ROWS), -(-channels // CHANNELS))
-    taps = weight.shape[1]
-    gated_mix_gradient[tiles](
-        grad, values, valid, weight, out, frames, channels, taps, ROWS, CHANNELS
-    )
-    return out
-
-
-@_gradient.register_fake
-def _(grad: Tensor, values: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
-    return torch.empty_like(values)
+    return batch, -(-frames // ROWS), -(-channels // CHANNELS)

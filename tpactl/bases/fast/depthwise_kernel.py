@@ -5,6 +5,52 @@ import triton.language as tl
 
 
 @triton.jit
+def gate(values, valid, out, channels, CHANNELS: tl.constexpr):
+    """Write one frame's gated channels, zero where it is padding."""
+    frame = tl.program_id(0).to(tl.int64)
+    channel = tl.arange(0, CHANNELS)
+    is_read = channel < tl.where(tl.load(valid + frame) != 0, channels, 0)
+    place = values + frame * (2 * channels) + channel
+    value = tl.load(place, is_read, 0.0).to(tl.float32)
+    value *= tl.sigmoid(tl.load(place + channels, is_read, 0.0).to(tl.float32))
+    to = out + frame * channels + channel
+    tl.store(to, value.to(out.dtype.element_ty), channel < channels)
+
+
+@triton.jit
+def convolution(
+    gated,
+    weight,
+    shift,
+    out,
+    mixed,
+    frames,
+    channels,
+    TAPS: tl.constexpr,
+    ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """Write one tile of the convolution, before and after its activation."""
+    row = tl.program_id(0).to(tl.int64)
+    frame = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
+    is_channel = channel < channels
+    total = tl.zeros((ROWS, CHANNELS), tl.float32)
+    total += tl.load(shift + channel, is_channel, 0.0).to(tl.float32)[None, :]
+    for tap in tl.static_range(TAPS):
+        read = frame + (tap - TAPS // 2)
+        is_read = ((read >= 0) & (read < frames))[:, None] & is_channel[None, :]
+        place = (row * frames + read)[:, None] * channels + channel[None, :]
+        factor = tl.load(weight + channel * TAPS + tap, is_channel, 0.0).to(tl.float32)
+        total += tl.load(gated + place, is_read, 0.0).to(tl.float32) * factor[None, :]
+    inside = (frame < frames)[:, None] & is_channel[None, :]
+    place = (row * frames + frame)[:, None] * channels + channel[None, :]
+    kind = out.dtype.element_ty
+    tl.store(mixed + place, total.to(kind), inside)
+    tl.store(out + place, (total * tl.sigmoid(total)).to(kind), inside)
+
+
+@triton.jit
 def gated_mix_gradient(
     grad,
     values,
@@ -17,7 +63,7 @@ def gated_mix_gradient(
     ROWS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Write the gradient of ``values`` for one tile of ROWS frames and CHANNELS channels."""
+    """Write the gradient of ``values`` for one tile, by that of the convolution."""
     row = tl.program_id(0).to(tl.int64)
     frame = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)

@@ -88,9 +88,9 @@ class FrozenFeedForward(nn.Module):
         kept = None
         if self.dropout and self.training:
             kept = F.dropout(hidden.new_ones(*hidden.shape[:-1], self.width), self.dropout)
-        down, down_bias, up, _ = bottleneck
-        out = _Wide.apply(hidden, self.w1, self.b1, self.w2, down, down_bias, up, kept)
-        return out + (self.b2 + bottleneck.up_bias.to(hidden.dtype))
+        bias = self.b2 + bottleneck.up_bias.to(hidden.dtype)
+        own = bottleneck[:3]
+        return _Wide.apply(hidden, self.w1, self.b1, self.w2, bias, *own, kept)
 
 
 class _Wide(torch.autograd.Function):
@@ -109,6 +109,7 @@ class _Wide(torch.autograd.Function):
         w1: Tensor,
         b1: Tensor,
         w2: Tensor,
+        b2: Tensor,
         down: Tensor,
         down_bias: Tensor,
         up: Tensor,
@@ -117,7 +118,7 @@ class _Wide(torch.autograd.Function):
         before = F.linear(hidden, w1, b1)
         ctx.save_for_backward(hidden, before, w1, w2, kept)
         ctx.width = len(down)
-        return F.linear(activation.activate(before, kept, ctx.width), w2)
+        return F.linear(activation.activate(before, kept, ctx.width), w2, b2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -136,11 +137,27 @@ class _Wide(torch.autograd.Function):
             None,
             None,
             None,
-            (own.t() @ hidden.reshape(-1, hidden.shape[-1])).float(),
-            own.sum(0, dtype=torch.float32),
-            (flat_grad.t() @ after.reshape(-1, width)).float(),
+            _sum(flat_grad).to(grad.dtype),
+            _product(own.t(), hidden.reshape(-1, hidden.shape[-1])),
+            _sum(own),
+            _product(flat_grad.t(), after.reshape(-1, width)),
             None,
         )
+
+
+def _product(one: Tensor, other: Tensor) -> Tensor:
+    """Return the matrix product in float32, rounded to nothing less on the way where it can be."""
+    if one.is_cuda and one.dtype != torch.float32:
+        return torch.mm(one, other, out_dtype=torch.float32)
+    return (one @ other).float()
+
+
+def _sum(rows: Tensor) -> Tensor:
+    """Return the sum of many rows in float32."""
+    if rows.is_cuda:
+        # As a product it takes half as long as the library's sum over the first dimension.
+        return _product(rows.new_ones(1, len(rows)), rows)[0]
+    return rows.sum(0, dtype=torch.float32)
 
 
 def _bias(layer: nn.Linear) -> Tensor:

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tpactl.bases.blocks import Block
-from tpactl.bases.fast import depthwise, kernels
-from tpactl.bases.fast.attention import attend
+from tpactl.bases.fast.attention import Positions, attend
+from tpactl.bases.fast.depthwise import convolve
 from tpactl.bases.fast.feed_forward import Bottleneck, FrozenFeedForward
+from tpactl.bases.fast.norm import AddedNorm
 
 
 class FastParakeetBlock(nn.Module):
@@ -47,11 +48,11 @@ class FastParakeetBlock(nn.Module):
         )
         self.norms = nn.ModuleDict(
             {
-                "feed_forward1": _Norm(reference.norm_feed_forward1),
-                "attention": _Norm(reference.norm_self_att),
-                "convolution": _Norm(reference.norm_conv),
-                "feed_forward2": _Norm(reference.norm_feed_forward2),
-                "out": _Norm(reference.norm_out),
+                "feed_forward1": AddedNorm(reference.norm_feed_forward1),
+                "attention": AddedNorm(reference.norm_self_att, alpha=0.5),
+                "convolution": AddedNorm(reference.norm_conv),
+                "feed_forward2": AddedNorm(reference.norm_feed_forward2),
+                "out": AddedNorm(reference.norm_out, alpha=0.5),
             }
         )
         self.attention = _Attention(reference.self_attn, max_frames, positions)
@@ -91,30 +92,12 @@ class FastParakeetBlock(nn.Module):
             Same shape and dtype as ``hidden``.
         """
         norms = self.norms
-        hidden = torch.add(
-            hidden, self.feed_forward1(norms["feed_forward1"](hidden), first), alpha=0.5
-        )
-        hidden = hidden + self.attention(norms["attention"](hidden), valid)
-        hidden = hidden + self.convolution(norms["convolution"](hidden), valid)
-        hidden = torch.add(
-            hidden, self.feed_forward2(norms["feed_forward2"](hidden), second), alpha=0.5
-        )
-        return norms["out"](hidden)
-
-
-class _Norm(nn.Module):
-    """A frozen layer norm; the statistics are taken in float32 whatever the dtype."""
-
-    def __init__(self, reference: nn.LayerNorm) -> None:
-        super().__init__()
-        self.eps = reference.eps
-        self.register_buffer("weight", reference.weight.detach(), persistent=False)
-        self.register_buffer("bias", reference.bias.detach(), persistent=False)
-        self.weight: Tensor
-        self.bias: Tensor
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return F.layer_norm(hidden, hidden.shape[-1:], self.weight, self.bias, self.eps)
+        hidden, normed = norms["feed_forward1"](hidden)
+        hidden, normed = norms["attention"](hidden, self.feed_forward1(normed, first))
+        hidden, normed = norms["convolution"](hidden, self.attention(normed, valid))
+        hidden, normed = norms["feed_forward2"](hidden, self.convolution(normed, valid))
+        _, normed = norms["out"](hidden, self.feed_forward2(normed, second))
+        return normed
 
 
 class _Attention(nn.Module):
@@ -162,23 +145,16 @@ class _Attention(nn.Module):
     def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
         batch, frames, _ = hidden.shape
         qkv = F.linear(hidden, self.qkv_weight, self.qkv_bias)
-        q, k, v = qkv.view(batch, frames, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         start = self.max_frames - frames
-        relative = self.relative[..., start : start + 2 * frames]
-        # All utterances read the same positions, so that they are rows of one product a head.
-        near = ((q + self.bias_v) * self.scale).transpose(0, 1).reshape(self.heads, -1, q.shape[-1])
-        distances = (near @ relative).view(self.heads, batch, frames, -1)
-        out = attend((q + self.bias_u) * self.scale, k, v, distances, valid)
-        merged = out.transpose(1, 2).reshape(batch, frames, -1)
+        positions = Positions(
+            self.bias_u, self.bias_v, self.relative[..., start : start + 2 * frames], self.scale
+        )
+        merged = attend(qkv.view(batch, frames, 3, self.heads, self.head_dim), valid, positions)
         return F.linear(merged, self.out_weight, self.out_bias)
 
 
 class _Convolution(nn.Module):
-    """The convolution module with BatchNorm folded into the depthwise weights.
-
-    The libraries' depthwise kernels are slower than what ``depthwise`` has for a compiler and for a
-    CPU.
-    """
+    """The convolution module with BatchNorm folded into the depthwise weights."""
 
     def __init__(self, reference: Any) -> None:
         super().__init__()
@@ -192,7 +168,6 @@ class _Convolution(nn.Module):
                 shift = shift + depthwise.bias.float() * gain
             weight = depthwise.weight.squeeze(1).float() * gain[:, None]
         dtype = depthwise.weight.dtype
-        self.padding = (weight.shape[1] - 1) // 2
         self.register_buffer("weight", weight.to(dtype), persistent=False)
         self.register_buffer("shift", shift.to(dtype), persistent=False)
         for name in ("pointwise_conv1", "pointwise_conv2"):
@@ -209,24 +184,5 @@ class _Convolution(nn.Module):
 
     def forward(self, hidden: Tensor, valid: Tensor) -> Tensor:
         values = F.linear(hidden, self.pointwise_conv1_weight, self.pointwise_conv1_bias)
-        if torch.compiler.is_compiling() and kernels.can_run(values.device):
-            mixed = depthwise.GatedMix.apply(values, valid, self.weight, self.shift)
-        else:
-            mixed = self._mix(depthwise.gate(values, valid))
-        return F.linear(F.silu(mixed), self.pointwise_conv2_weight, self.pointwise_conv2_bias)
-
-    def _mix(self, gated: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():
-            return depthwise.mix(gated, self.weight, self.shift)
-        if gated.device.type == "cpu":
-            return depthwise.Mix.apply(gated, self.weight, self.shift)
-        return self._library(gated)
-
-    def _library(self, gated: Tensor) -> Tensor:
-        return F.conv1d(
-            gated.transpose(1, 2),
-            self.weight[:, None],
-            self.shift,
-            padding=self.padding,
-            groups=len(self.weight),
-        ).transpose(1, 2)
+        mixed = convolve(values, valid, self.weight, self.shift)
+        return F.linear(mixed, self.pointwise_conv2_weight, self.pointwise_conv2_bias)

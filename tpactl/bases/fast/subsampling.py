@@ -1,115 +1,122 @@
-"""Parakeet's frozen convolutional subsampling for a compiler: channels last, one mask a stage.
+"""Parakeet's frozen convolutional subsampling, channels last, one mask a stage.
 
 The libraries' convolutions want channels before frames, and what lies between them then runs over
-the largest tensors of the model in a slow order. As sums of shifted products, convolutions of few
-taps melt with masks and activations.
+the largest tensors of the model in a slow order. Here a product makes the first convolution, and a
+Triton kernel each later one, together with the mask and the activation before it.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tpactl.bases.fast import kernels
+
+PLACES, CHANNELS = 16, 64
+"""Of a kernel's tile."""
+
 
 class FastSubsampling(nn.Module):
-    """What the reference computes; without a compiler the reference itself computes it.
+    """What the reference computes; without Triton the reference itself computes it.
 
     Args:
         reference: ``ParakeetEncoderSubsamplingConv2D``; its tensors are read, never changed.
-        dtype: of the activations where it is compiled.
+        dtype: of the activations.
     """
 
     def __init__(self, reference: Any, dtype: torch.dtype) -> None:
         super().__init__()
         # A tuple hides from nn.Module what belongs to the base.
         self._reference = (reference,)
+        self._kernel, self._stride = int(reference.kernel_size), int(reference.stride)
+        convolutions: list[Any] = [x for x in reference.layers if isinstance(x, nn.Conv2d)]
+        first, later = convolutions[0], convolutions[1:]
+        self._stages = len(later) // 2
+        with torch.no_grad():
+            # Products over a number of columns that is no multiple of eight are slow.
+            weight = first.weight.flatten(1)
+            weight = F.pad(weight, (0, -weight.shape[1] % 8))
+            self._keep("first_weight", weight, dtype)
+            self._keep("first_bias", first.bias, dtype)
+            for stage in range(self._stages):
+                depthwise, pointwise = later[2 * stage : 2 * stage + 2]
+                self._keep(f"taps{stage}", depthwise.weight.flatten(1).t(), dtype)
+                self._keep(f"shift{stage}", depthwise.bias, dtype)
+                self._keep(f"across{stage}", pointwise.weight[..., 0, 0], dtype)
+                self._keep(f"bias{stage}", pointwise.bias, dtype)
+            # Its columns go by channel and then by band; here the channels come last.
+            linear = reference.linear
+            weight = linear.weight.view(len(linear.weight), len(first.weight), -1).transpose(1, 2)
+            self._keep("out_weight", weight.flatten(1), dtype)
+            self._keep("out_bias", linear.bias, dtype)
         self.first_weight: Tensor
         self.first_bias: Tensor
         self.out_weight: Tensor
         self.out_bias: Tensor
-        self._kernel, self._stride = int(reference.kernel_size), int(reference.stride)
-        self._stages = 0
-        linear, channels = reference.linear, int(reference.channels)
-        layers: list[Any] = list(reference.layers)
-        with torch.no_grad():
-            for layer in layers:
-                if not isinstance(layer, nn.Conv2d):
-                    continue
-                if self._stages == 0:
-                    # Products over a number of columns that is no multiple of eight are slow.
-                    weight = layer.weight.flatten(1)
-                    columns = -(-weight.shape[1] // 8) * 8
-                    weight = F.pad(weight, (0, columns - weight.shape[1]))
-                    self._keep("first_weight", weight, dtype)
-                    self._keep("first_bias", layer.bias, dtype)
-                    self._stages += 1
-                elif layer.kernel_size != (1, 1):
-                    self._keep(f"taps{self._stages}", layer.weight.flatten(1).t(), dtype)
-                    self._keep(f"shift{self._stages}", layer.bias, dtype)
-                    self._stages += 1
-                else:
-                    self._keep(f"across{self._stages - 1}", layer.weight[..., 0, 0], dtype)
-                    self._keep(f"bias{self._stages - 1}", layer.bias, dtype)
-            # Its columns go by channel and then by band; here the channels come last.
-            weight = linear.weight.view(len(linear.weight), channels, -1).transpose(1, 2)
-            self._keep("out_weight", weight.flatten(1), dtype)
-            self._keep("out_bias", linear.bias, dtype)
 
-    def _keep(self, name: str, value: Tensor | None, dtype: torch.dtype) -> None:
-        assert value is not None
+    def _keep(self, name: str, value: Tensor, dtype: torch.dtype) -> None:
         self.register_buffer(name, value.detach().to(dtype).contiguous(), persistent=False)
 
     def forward(self, features: Tensor, valid: Tensor) -> Tensor:
-        """Return (batch, frames after subsampling, d_model).
+        """Return (batch, frames after subsampling, d_model); no gradient flows back.
 
         Args:
             features: (batch, frames, bands).
             valid: (batch, frames), bool; false on padding.
         """
-        if not torch.compiler.is_compiling():
+        if not kernels.can_run(features.device):
             return self._reference[0](features, valid)
-        hidden = features.to(self.out_weight.dtype)[..., None]
-        lengths = valid.sum(-1)
+        windows = self._windows(features.to(self.out_weight.dtype))
+        hidden = F.linear(windows, self.first_weight, self.first_bias)
+        lengths = self._length(valid.sum(-1))
         for stage in range(self._stages):
-            if stage == 0:
-                hidden = F.linear(self._windows(hidden), self.first_weight, self.first_bias)
-            else:
-                across, bias = self._of("across", stage), self._of("bias", stage)
-                hidden = F.linear(self._shifted(hidden, stage), across, bias)
+            mixed = self._convolved(hidden, lengths, stage)
+            hidden = F.linear(mixed, *(self.get_buffer(f"{n}{stage}") for n in ("across", "bias")))
             lengths = self._length(lengths)
-            is_valid = torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]
-            hidden = F.relu(hidden) * is_valid[..., None, None]
+        is_valid = torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]
+        hidden = F.relu_(hidden).mul_(is_valid[..., None, None])
         return F.linear(hidden.flatten(2), self.out_weight, self.out_bias)
 
     def _windows(self, features: Tensor) -> Tensor:
         """Return what each output of the first convolution sees, as columns of a product."""
-        windows = torch.cat(list(self._taps(features)), -1)
-        return F.pad(windows, (0, self.first_weight.shape[1] - windows.shape[-1]))
-
-    def _shifted(self, hidden: Tensor, stage: int) -> Tensor:
-        """Return a convolution of (batch, frames, bands, channels), each channel for itself."""
-        out = self._of("shift", stage)
-        for values, weight in zip(self._taps(hidden), self._of("taps", stage), strict=True):
-            out = out + values * weight
-        return out
-
-    def _taps(self, hidden: Tensor) -> Iterator[Tensor]:
-        """Return what each place of the kernel reads; (batch, frames, bands, channels)."""
         kernel, stride, around = self._kernel, self._stride, (self._kernel - 1) // 2
-        frames, bands = self._length(hidden.shape[1]), self._length(hidden.shape[2])
-        padded = F.pad(hidden, (0, 0, around, around, around, around))
-        for row, column in itertools.product(range(kernel), repeat=2):
+        frames, bands = (self._length(size) for size in features.shape[1:])
+        padded = F.pad(features, (around, around, around, around))
+        windows = features.new_zeros(len(features), frames, bands, self.first_weight.shape[1])
+        for tap, (row, column) in enumerate(itertools.product(range(kernel), repeat=2)):
             rows = slice(row, row + stride * (frames - 1) + 1, stride)
             columns = slice(column, column + stride * (bands - 1) + 1, stride)
-            yield padded[:, rows, columns]
+            windows[..., tap] = padded[:, rows, columns]
+        return windows
+
+    def _convolved(self, hidden: Tensor, lengths: Tensor, stage: int) -> Tensor:
+        """Return a depthwise convolution of the activated (batch, frames, bands, channels)."""
+        from tpactl.bases.fast import subsampling_kernel  # it imports Triton
+
+        batch, frames, bands, channels = hidden.shape
+        out = hidden.new_empty(batch, self._length(frames), self._length(bands), channels)
+        places = out.numel() // channels
+        taps, shift = self.get_buffer(f"taps{stage}"), self.get_buffer(f"shift{stage}")
+        subsampling_kernel.convolution[-(-places // PLACES), -(-channels // CHANNELS)](
+            hidden,
+            lengths,
+            taps,
+            shift,
+            out,
+            places,
+            frames,
+            bands,
+            *out.shape[1:],
+            self._kernel,
+            self._stride,
+            PLACES,
+            CHANNELS,
+        )
+        return out
 
     def _length(self, length: Any) -> Any:
         return (length + 2 * ((self._kernel - 1) // 2) - self._kernel) // self._stride + 1
-
-    def _of(self, name: str, stage: int) -> Tensor:
-        return self.get_buffer(f"{name}{stage}")
