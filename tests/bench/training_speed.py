@@ -194,11 +194,11 @@ def _systems(size: Size, device: torch.device) -> dict[str, Callable[[], tuple[B
                 block.module.compile(dynamic=False)
         return base, trained, _eager(base, trained, size)
 
-    def tpa(blocks: str, *, cached: bool, shapes: int = 1) -> tuple[Base, Any, Step]:
+    def tpa(blocks: str, *, cached: bool) -> tuple[Base, Any, Step]:
         base = random_base(size, device)
         settings = TPASettings(bottleneck_dim=size.bottleneck, blocks=blocks)
         trained = AdapterOnly(base, attach(base, "tpa", settings))
-        return base, trained, _fast(base, trained, size, cached=cached, shapes=shapes)
+        return base, trained, _fast(base, trained, size, cached=cached)
 
     def full(engine: bool = False) -> tuple[Base, Any, Step]:
         base = random_base(size, device)
@@ -222,7 +222,6 @@ def _systems(size: Size, device: torch.device) -> dict[str, Callable[[], tuple[B
         "full, by tpactl": lambda: full(engine=True),
         "TPA by hooks": plain,
         "TPA": lambda: tpa("all", cached=False),
-        "TPA, compiled for many shapes": lambda: tpa("all", cached=False, shapes=3),
         "TPA, upper half, cached": lambda: tpa("upper-half", cached=True),
         "TPA, upper quarter, cached": lambda: tpa("upper-quarter", cached=True),
     }
@@ -268,20 +267,19 @@ def _eager(base: Base, trained: Any, size: Size) -> Step:
 
 
 class _Rows:
-    """Stands for a split of equal utterances, or of those and shorter ones that fill batches."""
+    """Stands for a split of equal utterances."""
 
-    def __init__(self, inputs: Features, seconds: float, shapes: int) -> None:
+    def __init__(self, inputs: Features, seconds: float) -> None:
         self._inputs = inputs
-        rows = len(inputs.lengths)
-        self.durations = [seconds / n for n in range(1, shapes + 1) for _ in range(n * rows)]
+        self.durations = [seconds] * len(inputs.lengths)
 
     def features(self, batch: list[int], speeds: Any = None) -> list[torch.Tensor]:
         return [self._inputs.inputs[i].cpu() for i in batch]
 
 
-def _fast(base: Base, trained: Any, size: Size, *, cached: bool, shapes: int = 1) -> Step:
+def _fast(base: Base, trained: Any, size: Size, *, cached: bool) -> Step:
     inputs, loss_of = _batch(base, size)
-    train: Any = _Rows(inputs, size.seconds, shapes)
+    train: Any = _Rows(inputs, size.seconds)
     cache: Any = None
     given = Features(inputs.inputs.to(base.device), inputs.lengths)
     if cached:
@@ -427,7 +425,7 @@ def _product(bare: dict[str, float], size: Size, device: torch.device) -> dict[s
                 place / "run",
                 on_event=note,
             )
-    # Compiling and capturing are over after two thirds of the time.
+    # Capturing is over after two thirds of the time.
     ends = steps[-1][0]
     later = [step for step in steps if step[0] > 2 / 3 * ends]
     begin, end = later[0][0], later[-1][0]

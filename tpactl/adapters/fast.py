@@ -139,16 +139,21 @@ class FastPath(nn.Module):
 
     @torch.no_grad()
     def _put_in_place(self, trained: dict[int, list[Bottleneck]]) -> None:
-        """Copy the trained tensors beside the frozen ones, all in a few kernels."""
-        places: list[Tensor] = []
-        values: list[Tensor] = []
+        """Copy the trained tensors beside the frozen ones."""
+        # Apart, because one tensor with gaps makes a copy of its own of every other.
+        whole: tuple[list[Tensor], list[Tensor]] = ([], [])
+        gaps: tuple[list[Tensor], list[Tensor]] = ([], [])
         for index, (first, second) in trained.items():
             block: Any = self.blocks[index]
             for module, own in ((block.feed_forward1, first), (block.feed_forward2, second)):
-                places += module.room()
-                values += (own.down, own.down_bias, own.up)
-        if places:
-            torch._foreach_copy_(places, values)
+                down, down_bias, up = module.room()
+                whole[0].extend((down, down_bias))
+                whole[1].extend((own.down, own.down_bias))
+                gaps[0].append(up)
+                gaps[1].append(own.up)
+        for places, values in (whole, gaps):
+            if places:
+                torch._foreach_copy_(places, values)
 
 
 def _valid(frames: Tensor, lengths: Tensor) -> Tensor:

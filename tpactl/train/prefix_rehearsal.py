@@ -50,7 +50,7 @@ def try_prefix(
     train: Split,
     dev: Split,
     *,
-    largest_dev: Sequence[int],
+    some_dev: Sequence[int],
     autocast: Callable[[], AbstractContextManager[None]],
 ) -> TriedPrefix:
     """Compute the largest batch of a cached prefix; the peak of memory is then that of its making.
@@ -61,7 +61,7 @@ def try_prefix(
         config: fully resolved.
         train: augmented.
         dev: whole.
-        largest_dev: the batch of it that is measured.
+        some_dev: the utterances of it that are measured.
         autocast: makes the context in which a step computes.
 
     Raises:
@@ -82,9 +82,7 @@ def try_prefix(
         cached=CachedPrefix(
             cut,
             _Blank(expected_frames(base, train), train, base.d_model, torch.bfloat16),
-            _Blank(
-                expected_frames(base, dev.select(largest_dev)), dev, base.d_model, torch.float32
-            ),
+            _Blank(expected_frames(base, dev.select(some_dev)), dev, base.d_model, torch.float32),
         ),
         num_bytes=expected_bytes(base, train, dev, copies),
         seconds=seconds,

@@ -12,7 +12,7 @@ import torch
 
 from tpactl.bases.base import Base
 from tpactl.bases.recognise import plan_batches
-from tpactl.formats.run import RunConfig
+from tpactl.formats.run import RunConfig, TrainingSettings
 from tpactl.train.batches import Batch, Course
 from tpactl.train.checkpoint import serialised
 from tpactl.train.cost import Meter
@@ -80,9 +80,7 @@ def rehearse(
     settings = config.training
     course, schedule = plan_steps(train.durations, settings)
     tried = _typical(course, train.durations)
-    largest_dev = plan_batches(
-        dev.durations, measuring_batch_s(settings), one_length=base.family.padding_leaks
-    )[0]
+    some_dev = _some_dev(base, dev, settings)
     torch.manual_seed(settings.seed)
     meter = Meter(device)
     trained = begin(base, config)
@@ -99,7 +97,7 @@ def rehearse(
                     config,
                     train,
                     dev,
-                    largest_dev=largest_dev,
+                    some_dev=some_dev,
                     autocast=accelerator.autocast,
                 )
             cached = None if prefix is None else prefix.cached
@@ -119,7 +117,7 @@ def rehearse(
                 base=base,
                 trained=trained,
                 train=train,
-                dev=dev.select(largest_dev),
+                dev=dev.select(some_dev),
                 settings=settings,
                 course=course,
                 schedule=schedule,
@@ -143,7 +141,8 @@ def rehearse(
         trained.release()
     # The first step warms up; the largest batch is tried first.
     padded = [_padded_s(course[step][1], train.durations) for step in tried[1:]]
-    dev_padded = len(largest_dev) * max(dev.durations[i] for i in largest_dev)
+    measured = dev.select(some_dev).durations
+    dev_padded = sum(_padded_s(batch, measured) for batch in _dev_batches(base, measured, settings))
     return Rehearsal(
         trained_parameters=trained.num_parameters,
         peak_bytes=peak,
@@ -151,7 +150,7 @@ def rehearse(
         dev_s=seconds.dev / dev_padded,
         read_s=read / audio_s,
         features_bytes=4 * numbers / audio_s,
-        read_audio_s=audio_s + sum(dev.durations[i] for i in largest_dev),
+        read_audio_s=audio_s + sum(measured),
         cache_bytes=0 if prefix is None else prefix.num_bytes,
     )
 
@@ -166,6 +165,22 @@ def _typical(course: Course, durations: Sequence[float]) -> list[int]:
     order = sorted(range(len(course)), key=lambda step: _padded_s(course[step][1], durations))
     places = [round(i * (len(order) - 1) / (TYPICAL - 1)) for i in range(TYPICAL)]
     return [order[-1], *(order[place] for place in places)]
+
+
+def _dev_batches(base: Base, durations: Sequence[float], settings: TrainingSettings) -> list[Batch]:
+    return plan_batches(
+        durations, measuring_batch_s(settings), one_length=base.family.padding_leaks
+    )
+
+
+def _some_dev(base: Base, dev: Split, settings: TrainingSettings) -> list[int]:
+    """Return the utterances of the largest batch of dev, a middle one and the smallest.
+
+    Batches of other shapes leave memory reserved in blocks of other sizes.
+    """
+    batches = _dev_batches(base, dev.durations, settings)
+    places = dict.fromkeys((0, len(batches) // 2, len(batches) - 1))
+    return [index for place in places for index in batches[place]]
 
 
 def _padded_s(batch: Batch, durations: Sequence[float]) -> float:
