@@ -19,7 +19,7 @@ from tpactl.bases.quiet import quiet
 quiet()
 
 
-def differs(module, *inputs, device: str = "cpu") -> None:
+def agrees(module, *inputs, device: str = "cpu") -> None:
     """Hold what ``module`` computes by kernels against what it computes without; gradients too."""
     on_device = [x.to(device) if isinstance(x, torch.Tensor) else x for x in inputs]
 
@@ -68,7 +68,7 @@ def compare_activations() -> None:
 
     for shape, width in (((2, 13, 300), 20), ((1, 8, 16), 16)):
         for kept in (None, F.dropout(torch.ones(*shape[:-1], width), 0.3)):
-            differs(Units.apply, some(*shape, grad=True), kept, width)
+            agrees(Units.apply, some(*shape, grad=True), kept, width)
 
 
 def compare_norms(device: str = "cpu") -> None:
@@ -77,9 +77,9 @@ def compare_norms(device: str = "cpu") -> None:
         torch.nn.init.normal_(reference.weight)
         norm = AddedNorm(reference, alpha).to(device)
         hidden, added = some(2, 5, width, grad=True), some(2, 5, width, grad=True)
-        differs(norm, hidden, device=device)
-        differs(norm, hidden, added, device=device)
-        differs(lambda *given, norm=norm: norm(*given)[1], hidden, added, device=device)
+        agrees(norm, hidden, device=device)
+        agrees(norm, hidden, added, device=device)
+        agrees(lambda *given, norm=norm: norm(*given)[1], hidden, added, device=device)
 
 
 def compare_attention(device: str = "cpu", sizes=((9, 3, 8), (24, 2, 16), (70, 1, 20))) -> None:
@@ -88,13 +88,13 @@ def compare_attention(device: str = "cpu", sizes=((9, 3, 8), (24, 2, 16), (70, 1
         biases = (some(heads, 1, head_dim), some(heads, 1, head_dim))
         positions = Positions(*(x.to(device) for x in (*biases, relative)), 0.3)
         qkv = some(3, frames, 3, heads, head_dim, grad=True)
-        differs(attend, qkv, valid_frames(frames, frames // 2, 1), positions, device=device)
+        agrees(attend, qkv, valid_frames(frames, frames // 2, 1), positions, device=device)
 
 
 def compare_convolutions(device: str = "cpu", frames: int = 45, channels: int = 70) -> None:
     values = some(3, frames, 2 * channels, grad=True)
     given = (values, valid_frames(frames, 30, 1), some(channels, 9), some(channels))
-    differs(convolve, *given, device=device)
+    agrees(convolve, *given, device=device)
 
 
 def compare_subsampling(device: str = "cpu") -> None:
@@ -113,7 +113,7 @@ def compare_subsampling(device: str = "cpu") -> None:
         with torch.no_grad():
             for frames in (83, 64):
                 given = (some(3, frames, 80), valid_frames(frames, 41, 1))
-                differs(own, *(x.clone() for x in given), device=device)
+                agrees(own, *(x.clone() for x in given), device=device)
 
 
 COMPARISONS = ["activations", "norms", "attention", "convolutions", "subsampling"]
@@ -134,3 +134,14 @@ def test_on_a_gpu_the_kernels_compute_what_they_stand_for(monkeypatch):
     compare_attention("cuda", ((8, 4, 64), (136, 8, 128), (250, 2, 64), (512, 1, 32)))
     compare_convolutions("cuda", 250, 512)
     compare_subsampling("cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_device_no_kernel_runs_and_it_says_why():
+    assert kernels.why_not()
+    assert not kernels.can_run(torch.device("cuda"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_kernels_run():
+    assert not kernels.why_not()

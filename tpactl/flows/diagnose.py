@@ -189,6 +189,7 @@ def _devices() -> Iterator[Check]:
         for index in range(torch.cuda.device_count()):
             seen = torch.cuda.get_device_properties(index)
             yield _ok(f"cuda:{index}", f"{seen.name}, {seen.total_memory / GB:.0f} GB")
+        yield _kernels()
     elif torch.backends.mps.is_available():
         yield _ok("mps", "Apple GPU")
     else:
@@ -198,6 +199,20 @@ def _devices() -> Iterator[Check]:
             else ("torch is a CPU build")
         )
         yield Check(name="accelerator", state="note", value=f"none, the CPU is used ({built})")
+
+
+def _kernels() -> Check:
+    from tpactl.bases.fast.kernels import why_not
+
+    reason = why_not()
+    if not reason:
+        return _ok("kernels", "Triton's run; a TPA trains by them")
+    return Check(
+        name="kernels",
+        state="note",
+        value="Triton's do not run; a TPA trains several times slower",
+        reason=reason,
+    )
 
 
 def _memory() -> Iterator[Check]:

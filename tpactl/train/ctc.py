@@ -76,8 +76,7 @@ def by_kernel(
 
 def num_states(label_lengths: Tensor) -> int:
     """Return the power of two that holds the states of the longest transcript."""
-    most = 2 * int(label_lengths.max()) + 1
-    return max(16, 1 << (most - 1).bit_length())
+    return kernels.block(2 * int(label_lengths.max()) + 1)
 
 
 def _sent(numbers: Tensor, device: torch.device) -> Tensor:

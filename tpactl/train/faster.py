@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tpactl.adapters import fast
 from tpactl.bases.base import Base
+from tpactl.bases.fast import kernels
 from tpactl.errors import UsageError
 from tpactl.formats.run import RunConfig
 from tpactl.train.augment import draw_speeds
@@ -135,6 +136,8 @@ def choose(
         said.append(f"{len(shapes)} captured shape{'s' if len(shapes) > 1 else ''}")
     if is_cuda:
         note(f"steps: {', '.join(said)}")
+    if is_cuda and is_rewritten and (reason := kernels.why_not()):
+        note(f"the kernels of the rewritten blocks cannot run, and steps are slower: {reason}")
     if not captured:
         return eager
     return Graphed(eager, parameters, shapes, lanes.tail, lanes.dtype, note)

@@ -152,7 +152,7 @@ def split(qkv: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Te
         heads,
         head_dim,
         TOKENS,
-        _block(head_dim),
+        kernels.block(head_dim),
     )
     return near, far, k, v
 
@@ -165,7 +165,7 @@ def joined(near: Tensor, far: Tensor, k: Tensor, v: Tensor, scale: float) -> Ten
     out = near.new_empty(batch, frames, 3, heads, head_dim)
     parts = (part.contiguous() for part in (near, far, k, v))
     attention_kernel.join[_tiles(batch * frames), 3 * heads](
-        *parts, out, scale, batch, frames, heads, head_dim, TOKENS, _block(head_dim)
+        *parts, out, scale, batch, frames, heads, head_dim, TOKENS, kernels.block(head_dim)
     )
     return out
 
@@ -179,7 +179,7 @@ def turned(source: Tensor, *, to_heads: bool) -> Tensor:
     frames, heads = (one, other) if to_heads else (other, one)
     out = source.new_empty(batch, other, one, head_dim)
     attention_kernel.turn[_tiles(batch * frames), heads](
-        source, out, batch, frames, heads, head_dim, to_heads, TOKENS, _block(head_dim)
+        source, out, batch, frames, heads, head_dim, to_heads, TOKENS, kernels.block(head_dim)
     )
     return out
 
@@ -192,7 +192,7 @@ def weights_by_kernel(scores: Tensor, distances: Tensor, valid: Tensor) -> Tenso
     scores, distances, valid = scores.contiguous(), distances.contiguous(), valid.contiguous()
     out = torch.empty_like(scores)
     attention_kernel.weights[_rows(scores)](
-        scores, distances, valid, out, batch, heads, frames, ROWS, _block(frames)
+        scores, distances, valid, out, batch, heads, frames, ROWS, kernels.block(frames)
     )
     return out
 
@@ -211,7 +211,7 @@ def score_gradients(grad: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
     of_scores = torch.empty_like(grad)
     of_distances = grad.new_empty(heads, batch, frames, 2 * frames)
     attention_kernel.score_gradients[_rows(grad)](
-        grad, found, of_scores, of_distances, batch, heads, frames, ROWS, _block(frames)
+        grad, found, of_scores, of_distances, batch, heads, frames, ROWS, kernels.block(frames)
     )
     return of_scores, of_distances
 
@@ -222,8 +222,3 @@ def _rows(scores: Tensor) -> tuple[int]:
 
 def _tiles(tokens: int) -> int:
     return -(-tokens // TOKENS)
-
-
-def _block(length: int) -> int:
-    """Return the power of two that holds a row, as Triton's tiles have it."""
-    return max(16, 1 << (length - 1).bit_length())

@@ -91,7 +91,7 @@ class _GatedConvolution(torch.autograd.Function):
         batch, frames, channels = *values.shape[:2], len(weight)
         gated, mixed = values.new_empty(2, batch, frames, channels)
         depthwise_kernel.gate[batch * frames,](
-            values, valid, gated, channels, max(16, 1 << (channels - 1).bit_length())
+            values, valid, gated, channels, kernels.block(channels)
         )
         out = torch.empty_like(gated)
         depthwise_kernel.convolution[_tiles(out)](

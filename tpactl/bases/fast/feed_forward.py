@@ -146,7 +146,7 @@ class _Wide(torch.autograd.Function):
 
 
 def _product(one: Tensor, other: Tensor) -> Tensor:
-    """Return the matrix product in float32, rounded to nothing less on the way where it can be."""
+    """Return the matrix product in float32; on a GPU it is never rounded to less."""
     if one.is_cuda and one.dtype != torch.float32:
         return torch.mm(one, other, out_dtype=torch.float32)
     return (one @ other).float()

@@ -77,7 +77,7 @@ class _AddedNorm(torch.autograd.Function):
             alpha,
             eps,
             added is not None,
-            _block(width),
+            kernels.block(width),
         )
         ctx.save_for_backward(total, statistics, weight)
         ctx.alpha, ctx.has_added = alpha, added is not None
@@ -108,10 +108,6 @@ class _AddedNorm(torch.autograd.Function):
             ctx.alpha,
             of_total is not None,
             is_scaled,
-            _block(total.shape[-1]),
+            kernels.block(total.shape[-1]),
         )
         return out, scaled if ctx.has_added else None, None, None, None, None
-
-
-def _block(width: int) -> int:
-    return max(16, 1 << (width - 1).bit_length())
