@@ -300,7 +300,7 @@ def _fast(base: Base, trained: Any, size: Size, *, cached: bool) -> Step:
             train.durations,
             batch_s=size.seconds * size.rows,
             seed=0,
-            max_epochs=1000,
+            max_epochs=5000,
             max_steps=None,
         ),
         cached=cache,

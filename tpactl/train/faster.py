@@ -37,10 +37,11 @@ SPARE_FRAMES = 64
 """After subsampling, beyond what durations promise: features may be a little longer."""
 
 COMPILED_FROM = 100_000_000
-"""Parameters of a base whose elementwise work is worth a compiler's minute."""
+"""Parameters of a base whose elementwise work is worth a compiler's time."""
 
-COMPILED_STEPS = 200
-"""A shorter training ends before the compiler's minute is won back."""
+COMPILED_STEPS = 2_000
+"""A shorter training ends before the compiler's time is won back: half a minute for one shape and
+up to two for any, against some fifty milliseconds a step of a billion parameters."""
 
 
 def choose(
