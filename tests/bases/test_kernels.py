@@ -136,6 +136,13 @@ def test_on_a_gpu_the_kernels_compute_what_they_stand_for(monkeypatch):
     compare_subsampling("cuda")
 
 
+def test_the_probe_writes_what_is_asked_of_it():
+    interpret(
+        "import torch\nfrom tpactl.bases.fast import probe_kernel\nnumber = torch.zeros(1)\n"
+        "probe_kernel.one[1,](number)\nassert number.item() == 1"
+    )
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_device_no_kernel_runs_and_it_says_why():
     assert kernels.why_not()
