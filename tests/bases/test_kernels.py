@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest import mock
 
 import pytest
@@ -116,7 +118,20 @@ def compare_subsampling(device: str = "cpu") -> None:
                 agrees(own, *(x.clone() for x in given), device=device)
 
 
-COMPARISONS = ["activations", "norms", "attention", "convolutions", "subsampling"]
+def compare_blocks() -> None:
+    """The whole block, with and without bottlenecks, in float32 and bfloat16."""
+    from models import tiny_base
+
+    from tests.bases.test_fast import test_outputs_and_gradients_are_the_reference_blocks as compare
+
+    with TemporaryDirectory() as place, mock.patch.object(kernels, "can_run", return_value=True):
+        folder = tiny_base(Path(place) / "parakeet")
+        for dtype in (torch.float32, torch.bfloat16):
+            for with_adapter in (False, True):
+                compare(folder, dtype, with_adapter)
+
+
+COMPARISONS = ["activations", "norms", "attention", "convolutions", "subsampling", "blocks"]
 
 
 @pytest.mark.parametrize("what", COMPARISONS)
