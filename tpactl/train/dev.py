@@ -38,6 +38,11 @@ def measuring_batch_s(settings: TrainingSettings) -> float:
     return 2 * settings.batch_s / settings.accumulate
 
 
+def measuring_batches(base: Base, durations: Sequence[float], batch_s: float) -> list[list[int]]:
+    """Return the batches in which ``measure`` goes through utterances of these durations."""
+    return plan_batches(durations, batch_s, one_length=base.family.padding_leaks)
+
+
 @torch.no_grad()
 def measure(
     base: Base,
@@ -56,7 +61,7 @@ def measure(
         ranks: the processes that share the batches and all return the same; alone without them.
         logits_of: computes a batch of ``dev`` in another way than from its features.
     """
-    batches = plan_batches(dev.durations, batch_s, one_length=base.family.padding_leaks)
+    batches = measuring_batches(base, dev.durations, batch_s)
     mine = batches if ranks is None else batches[ranks.index :: ranks.count]
     heard: dict[int, str] = {}
     for batch in mine:

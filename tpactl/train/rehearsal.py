@@ -11,12 +11,11 @@ import msgspec
 import torch
 
 from tpactl.bases.base import Base
-from tpactl.bases.recognise import plan_batches
-from tpactl.formats.run import RunConfig, TrainingSettings
+from tpactl.formats.run import RunConfig
 from tpactl.train.batches import Batch, Course
 from tpactl.train.checkpoint import serialised
 from tpactl.train.cost import Meter
-from tpactl.train.dev import measuring_batch_s
+from tpactl.train.dev import measuring_batch_s, measuring_batches
 from tpactl.train.device import choose_precision, make_accelerator
 from tpactl.train.examples import Split
 from tpactl.train.faster import choose
@@ -80,7 +79,8 @@ def rehearse(
     settings = config.training
     course, schedule = plan_steps(train.durations, settings)
     tried = _typical(course, train.durations)
-    some_dev = _some_dev(base, dev, settings)
+    dev_batch_s = measuring_batch_s(settings)
+    some_dev = _some_dev(base, dev, dev_batch_s)
     torch.manual_seed(settings.seed)
     meter = Meter(device)
     trained = begin(base, config)
@@ -142,7 +142,9 @@ def rehearse(
     # The first step warms up; the largest batch is tried first.
     padded = [_padded_s(course[step][1], train.durations) for step in tried[1:]]
     measured = dev.select(some_dev).durations
-    dev_padded = sum(_padded_s(batch, measured) for batch in _dev_batches(base, measured, settings))
+    dev_padded = sum(
+        _padded_s(batch, measured) for batch in measuring_batches(base, measured, dev_batch_s)
+    )
     return Rehearsal(
         trained_parameters=trained.num_parameters,
         peak_bytes=peak,
@@ -167,18 +169,12 @@ def _typical(course: Course, durations: Sequence[float]) -> list[int]:
     return [order[-1], *(order[place] for place in places)]
 
 
-def _dev_batches(base: Base, durations: Sequence[float], settings: TrainingSettings) -> list[Batch]:
-    return plan_batches(
-        durations, measuring_batch_s(settings), one_length=base.family.padding_leaks
-    )
-
-
-def _some_dev(base: Base, dev: Split, settings: TrainingSettings) -> list[int]:
+def _some_dev(base: Base, dev: Split, batch_s: float) -> list[int]:
     """Return the utterances of the largest batch of dev, a middle one and the smallest.
 
     Batches of other shapes leave memory reserved in blocks of other sizes.
     """
-    batches = _dev_batches(base, dev.durations, settings)
+    batches = measuring_batches(base, dev.durations, batch_s)
     places = dict.fromkeys((0, len(batches) // 2, len(batches) - 1))
     return [index for place in places for index in batches[place]]
 

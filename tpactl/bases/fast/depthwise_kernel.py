@@ -18,6 +18,30 @@ def gate(values, valid, out, channels, CHANNELS: tl.constexpr):
 
 
 @triton.jit
+def add_taps(
+    total,
+    values,
+    weight,
+    row,
+    frame,
+    channel,
+    frames,
+    channels,
+    TAPS: tl.constexpr,
+    TURNED: tl.constexpr,
+):
+    """Return ``total`` with a tile of the convolution added; a gradient turns its taps."""
+    is_channel = channel < channels
+    for tap in tl.static_range(TAPS):
+        read = frame + (TAPS // 2 - tap if TURNED else tap - TAPS // 2)
+        is_read = ((read >= 0) & (read < frames))[:, None] & is_channel[None, :]
+        place = (row * frames + read)[:, None] * channels + channel[None, :]
+        factor = tl.load(weight + channel * TAPS + tap, is_channel, 0.0).to(tl.float32)
+        total += tl.load(values + place, is_read, 0.0).to(tl.float32) * factor[None, :]
+    return total
+
+
+@triton.jit
 def convolution(
     gated,
     weight,
@@ -37,12 +61,7 @@ def convolution(
     is_channel = channel < channels
     total = tl.zeros((ROWS, CHANNELS), tl.float32)
     total += tl.load(shift + channel, is_channel, 0.0).to(tl.float32)[None, :]
-    for tap in tl.static_range(TAPS):
-        read = frame + (tap - TAPS // 2)
-        is_read = ((read >= 0) & (read < frames))[:, None] & is_channel[None, :]
-        place = (row * frames + read)[:, None] * channels + channel[None, :]
-        factor = tl.load(weight + channel * TAPS + tap, is_channel, 0.0).to(tl.float32)
-        total += tl.load(gated + place, is_read, 0.0).to(tl.float32) * factor[None, :]
+    total = add_taps(total, gated, weight, row, frame, channel, frames, channels, TAPS, False)
     inside = (frame < frames)[:, None] & is_channel[None, :]
     place = (row * frames + frame)[:, None] * channels + channel[None, :]
     kind = out.dtype.element_ty
@@ -70,12 +89,7 @@ def gated_mix_gradient(
     is_channel = channel < channels
     inside = (frame < frames)[:, None] & is_channel[None, :]
     total = tl.zeros((ROWS, CHANNELS), tl.float32)
-    for tap in tl.static_range(TAPS):
-        read = frame + (TAPS // 2 - tap)
-        is_read = ((read >= 0) & (read < frames))[:, None] & is_channel[None, :]
-        place = (row * frames + read)[:, None] * channels + channel[None, :]
-        factor = tl.load(weight + channel * TAPS + tap, is_channel, 0.0).to(tl.float32)
-        total += tl.load(grad + place, is_read, 0.0).to(tl.float32) * factor[None, :]
+    total = add_taps(total, grad, weight, row, frame, channel, frames, channels, TAPS, True)
     kept = tl.load(valid + row * frames + frame, frame < frames, 0)
     total = tl.where((kept != 0)[:, None], total, 0.0)
     place = (row * frames + frame)[:, None] * (2 * channels) + channel[None, :]
