@@ -37,9 +37,15 @@ def two_cores(monkeypatch):
     monkeypatch.setattr("tpactl.train.cost.available_cores", lambda: 2)
 
 
+ENDLESS_STEPS = 20_000  # minutes, which no test waits for; more take seconds to plan
+
+
 def trainings(inputs, out, max_steps=3, **changes):
     data, base = inputs
-    settings = TrainingSettings(max_steps=max_steps, evaluations=1, learning_rate=1e-2)
+    # Without max_epochs the default for so little data, 20 steps, ends a training before max_steps.
+    settings = TrainingSettings(
+        max_steps=max_steps, max_epochs=1e6, evaluations=1, learning_rate=1e-4
+    )
     return {
         method: Training(
             data,
@@ -100,7 +106,7 @@ def test_the_result_does_not_depend_on_what_runs_beside_it(inputs, tmp_path, mon
 
 
 def test_an_error_arrives_as_it_was_raised_and_ends_the_other(inputs, tmp_path, two_cores):
-    both = trainings(inputs, tmp_path, max_steps=1_000_000)
+    both = trainings(inputs, tmp_path, max_steps=ENDLESS_STEPS)
     both["full"] = trainings(inputs, tmp_path, base=str(tmp_path / "none"))["full"]
     with pytest.raises(BaseError) as caught:
         train_all(both, **Listener().arguments(on_event=lambda *_: None))
@@ -114,7 +120,7 @@ def test_a_killed_process_is_told_by_its_signal_and_ends_the_other(inputs, tmp_p
         victim = next(child for child in multiprocessing.active_children() if child.name == name)
         victim.kill()
 
-    both = trainings(inputs, tmp_path, max_steps=1_000_000)
+    both = trainings(inputs, tmp_path, max_steps=ENDLESS_STEPS)
     with pytest.raises(MachineError, match=r"the process of (tpa|full) was killed by signal 9"):
         train_all(both, **Listener().arguments(on_event=kill))
     assert nothing_is_left(tmp_path)
@@ -124,7 +130,7 @@ ENDLESS = """
 import sys
 from pathlib import Path
 import tpactl.train.cost
-from tests.flows.test_trainings import trainings
+from tests.flows.test_trainings import ENDLESS_STEPS, trainings
 from tpactl.flows.trainings import train_all
 
 tpactl.train.cost.available_cores = lambda: 2
@@ -137,7 +143,7 @@ def on_event(name, event, plan):
 
 data, base, out = map(Path, sys.argv[1:])
 try:
-    train_all(trainings((data, base), out, max_steps=1_000_000),
+    train_all(trainings((data, base), out, max_steps=ENDLESS_STEPS),
               on_begin=lambda name: None, on_event=on_event, on_done=print)
 except KeyboardInterrupt:
     sys.exit(130)
