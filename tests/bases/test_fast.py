@@ -7,12 +7,13 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from models import tiny_base
 
 from tpactl.adapters.attach import activate, attach
 from tpactl.bases.fast import attention
 from tpactl.bases.fast.attention import Positions, attend, shift
-from tpactl.bases.fast.depthwise import Mix, by_library
+from tpactl.bases.fast.depthwise import by_library
 from tpactl.bases.fast.feed_forward import Bottleneck
 from tpactl.bases.fast.parakeet import FastParakeetBlock
 from tpactl.bases.load import load_base
@@ -95,14 +96,14 @@ def test_padding_reaches_no_valid_frame(folder):
     torch.testing.assert_close(padded[:, :17], alone, atol=1e-6, rtol=0)
 
 
-def test_the_shifted_products_are_the_librarys_convolution():
+def test_the_depthwise_convolution_is_that_of_one_dimension():
     gated, grad = torch.randn(2, 2, 9, 16)
     gated.requires_grad_(True)
     weight, bias = torch.randn(16, 9), torch.randn(16)
-    expected = by_library(gated, weight, bias)
-    (expected_grad,) = torch.autograd.grad(expected, gated, grad)
-    found = Mix.apply(gated, weight, bias)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    expected = F.conv1d(gated.transpose(1, 2), weight[:, None], bias, padding=4, groups=16)
+    (expected_grad,) = torch.autograd.grad(expected.transpose(1, 2), gated, grad)
+    found = by_library(gated, weight, bias)
+    torch.testing.assert_close(found, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
     (found_grad,) = torch.autograd.grad(found, gated, grad)
     torch.testing.assert_close(found_grad, expected_grad, atol=1e-5, rtol=1e-5)
 
@@ -110,9 +111,16 @@ def test_the_shifted_products_are_the_librarys_convolution():
 def test_attention_by_hand_is_the_librarys():
     positions = Positions(*torch.randn(2, 3, 1, 4), torch.randn(3, 4, 18), 0.3)
     qkv, valid = torch.randn(2, 9, 3, 3, 4), torch.arange(9)[None] < torch.tensor([[9], [7]])
-    by_hand = attend(qkv, valid, positions)
+    qkv.requires_grad_(True)
+    grad = torch.randn(2, 9, 12)
+
+    def computed():
+        out = attend(qkv, valid, positions)
+        return out, *torch.autograd.grad(out, qkv, grad)
+
+    by_hand = computed()
     with mock.patch.object(attention, "LONGEST_HELD", 1):
-        torch.testing.assert_close(by_hand, attend(qkv, valid, positions))
+        torch.testing.assert_close(by_hand, computed())
 
 
 def test_each_key_reads_the_score_of_its_distance():

@@ -1,7 +1,8 @@
 """Relative-position attention (Dai et al. 2019, sec. 3.3) with everything but the input frozen.
 
 Between its products lie a split by heads, and between scores and weights a shift, a sum, a mask
-and a softmax. On a CUDA device each is one Triton kernel, and one in the backward pass.
+and a softmax. On a CUDA device each is one Triton kernel, and one in the backward pass; on a CPU
+the backward pass is written out, because the library's makes a tensor for each view.
 """
 
 from __future__ import annotations
@@ -49,23 +50,36 @@ def attend(qkv: Tensor, valid: Tensor, positions: Positions) -> Tensor:
         valid: (batch, frames), bool; false where a key is padding.
         positions: of as many frames.
     """
-    batch, frames, _, heads, head_dim = qkv.shape
+    batch, frames = qkv.shape[:2]
     is_short = frames <= LONGEST_HELD
     if is_short and kernels.can_run(qkv.device):
-        out: Tensor = _Attention.apply(qkv, valid, positions)
-        return out
+        by_kernels: Tensor = _Attention.apply(qkv, valid, positions)
+        return by_kernels
+    if is_short and qkv.device.type == "cpu":
+        written_out: Tensor = _AttentionOnCPU.apply(qkv, valid, positions)
+        return written_out
+    near, distances, k, v = parts(qkv, positions)
+    bias = shift(distances).masked_fill(~valid[:, None, None], torch.finfo(near.dtype).min)
+    out = F.scaled_dot_product_attention(near, k, v, attn_mask=bias, scale=1.0)
+    return out.transpose(1, 2).reshape(batch, frames, -1)
+
+
+def parts(qkv: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return queries for content, scores by distance, keys and values.
+
+    Args:
+        qkv: see ``attend``.
+        positions: see ``attend``.
+
+    Returns:
+        (batch, heads, frames, head_dim), (heads, batch, frames, 2 frames), and two like the first.
+    """
+    batch, frames, _, heads, head_dim = qkv.shape
     q, k, v = qkv.permute(2, 0, 3, 1, 4)
     # All utterances read the same positions, so that they are rows of one product a head.
-    near = ((q + positions.bias_v) * positions.scale).transpose(0, 1).reshape(heads, -1, head_dim)
-    distances = (near @ positions.relative).view(heads, batch, frames, -1)
-    q = (q + positions.bias_u) * positions.scale
-    if is_short and qkv.device.type == "cpu":
-        # The library's attention also holds the weights, and looks for rows without any.
-        out = weights(q @ k.transpose(-1, -2), distances, valid) @ v
-    else:
-        bias = shift(distances).masked_fill(~valid[:, None, None], torch.finfo(q.dtype).min)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-    return out.transpose(1, 2).reshape(batch, frames, -1)
+    far = ((q + positions.bias_v) * positions.scale).transpose(0, 1).reshape(heads, -1, head_dim)
+    distances = (far @ positions.relative).view(heads, batch, frames, -1)
+    return (q + positions.bias_u) * positions.scale, distances, k, v
 
 
 def weights(scores: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
@@ -123,6 +137,41 @@ class _Attention(torch.autograd.Function):
             ctx.scale,
         )
         return of_qkv, None, None
+
+
+class _AttentionOnCPU(torch.autograd.Function):
+    """``attend`` by plain operations; frozen biases and positions get no gradient.
+
+    The library's own attention also holds the weights, and looks for rows without any.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, valid: Tensor, positions: Positions) -> Tensor:
+        near, distances, k, v = parts(qkv, positions)
+        k, v = k.contiguous(), v.contiguous()
+        found = weights(near @ k.transpose(-1, -2), distances, valid)
+        ctx.save_for_backward(near, k, v, found, positions.relative)
+        ctx.scale = positions.scale
+        return (found @ v).transpose(1, 2).reshape(*qkv.shape[:2], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        near, k, v, found, relative = ctx.saved_tensors
+        batch, heads, frames, head_dim = near.shape
+        grad = gradients[0].view(batch, frames, heads, head_dim).transpose(1, 2).contiguous()
+        of_scores = torch.ops.aten._softmax_backward_data(
+            grad @ v.transpose(-1, -2), found, -1, found.dtype
+        )
+        of_distances = of_scores.new_zeros(heads, batch, frames, 2 * frames)
+        shift(of_distances).copy_(of_scores)
+        of_far = of_distances.view(heads, -1, 2 * frames) @ relative.transpose(-1, -2)
+        of_far = of_far.view(heads, batch, frames, head_dim).transpose(0, 1)
+        out = near.new_empty(batch, frames, 3, heads, head_dim)
+        of_q, of_k, of_v = out.permute(2, 0, 3, 1, 4)
+        torch.add((of_scores @ k).mul_(ctx.scale), of_far.mul_(ctx.scale), out=of_q)
+        of_k.copy_(of_scores.transpose(-1, -2) @ near)
+        of_v.copy_(found.transpose(-1, -2) @ grad)
+        return out, None, None
 
 
 def split(qkv: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,8 +1,7 @@
 """The gate, depthwise convolution and activation of a convolution module, all frozen.
 
-The libraries' depthwise kernels are slow. On a CUDA device gate and mask are one Triton kernel,
-convolution and activation another, and in the backward pass all but the activation a third; on a
-CPU the convolution is a sum of shifted products, tap by tap.
+On a CUDA device the libraries' depthwise kernels are slow: there gate and mask are one Triton
+kernel, convolution and activation another, and in the backward pass all but the activation a third.
 """
 
 from __future__ import annotations
@@ -35,49 +34,19 @@ def convolve(values: Tensor, valid: Tensor, weight: Tensor, shift: Tensor) -> Te
         out: Tensor = _GatedConvolution.apply(values, valid, weight, shift)
         return out
     gated = F.glu(values, -1).masked_fill_(~valid[..., None], 0)
-    if values.device.type == "cpu":
-        mixed: Tensor = Mix.apply(gated, weight, shift)
-    else:
-        mixed = by_library(gated, weight, shift)
-    return F.silu(mixed)
+    return F.silu(by_library(gated, weight, shift))
 
 
 def by_library(gated: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
-    """Return the depthwise convolution of (batch, frames, channels)."""
-    return F.conv1d(
-        gated.transpose(1, 2),
-        weight[:, None],
-        shift,
-        padding=weight.shape[1] // 2,
-        groups=len(weight),
-    ).transpose(1, 2)
+    """Return the depthwise convolution of (batch, frames, channels).
 
-
-class Mix(torch.autograd.Function):
-    """``by_library`` with a gradient for ``gated`` alone, and no tensor made for each tap."""
-
-    @staticmethod
-    def forward(ctx: Any, gated: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
-        """Return (batch, frames, channels)."""
-        ctx.save_for_backward(weight)
-        return _add_taps(shift.expand_as(gated).clone(), gated, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradient of ``gated``: the same convolution, its taps turned round."""
-        (grad,) = gradients
-        (weight,) = ctx.saved_tensors
-        return _add_taps(None, grad, weight.flip(1)), None, None
-
-
-def _add_taps(total: Tensor | None, values: Tensor, weight: Tensor) -> Tensor:
-    frames, taps = values.shape[1], weight.shape[1]
-    padded = F.pad(values, (0, 0, taps // 2, taps // 2))
-    for tap, factor in enumerate(weight.t().contiguous()):
-        shifted = padded[:, tap : tap + frames]
-        total = shifted * factor if total is None else total.addcmul_(shifted, factor)
-    assert total is not None
-    return total
+    Channels lie beside each other, as in an image of the layout channels-last. In one dimension
+    the library knows no such layout, and on a CPU takes eight to sixteen times as long.
+    """
+    image = gated.transpose(1, 2).unsqueeze(2)
+    padding = (0, weight.shape[1] // 2)
+    mixed = F.conv2d(image, weight[:, None, None], shift, padding=padding, groups=len(weight))
+    return mixed.squeeze(2).transpose(1, 2)
 
 
 class _GatedConvolution(torch.autograd.Function):
