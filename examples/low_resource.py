@@ -327,6 +327,8 @@ def main() -> None:
                 plot(asked.table, asked.plot.with_stem(f"{asked.plot.stem}-{scheme}"), scheme)
         return
     asked.out.mkdir(parents=True, exist_ok=True)
+    # A fork has no more threads than the one that made it, and waits for the others for ever.
+    torch.set_num_threads(1)
     until = time.time() + 60 * asked.minutes
     todo = [job for job in jobs(asked.seeds) if job.size in asked.sizes]
     todo = [job for job in todo if not asked.only or job.name in asked.only]

@@ -33,7 +33,7 @@ def test_on_a_cpu_every_step_is_read_at_once():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_steps_are_read_when_the_next_are_copied():
     figures = ComingFigures(Ranks(0, 1, "cuda"), "cuda")
-    together = STEPS_TOGETHER["cuda"]
+    together = STEPS_TOGETHER
     for number in range(1, together + 1):
         assert not figures.is_due
         step(figures, number, "cuda")

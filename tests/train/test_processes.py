@@ -41,7 +41,7 @@ def launched(launcher, *arguments, limit_kib=None):
     if limit_kib is not None:
         command = ["bash", "-c", f'ulimit -f {limit_kib}; exec "$@"', "bash", *command]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=50, env={**os.environ, "TERM": "dumb"}
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, "TERM": "dumb"}
     )
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -64,11 +65,20 @@ def steps_done(run: Path) -> int:
 
 
 def killed_at(step: int, run: Path, begin) -> None:
-    """Train in a process of its own, and kill it once it has made ``step`` steps."""
+    """Train in a process of its own, and kill it once it has made ``step`` steps.
+
+    It may make two more, so that it is killed anywhere within one, and waits for its end then.
+    """
+    never = threading.Event()
+
+    def wait(event, plan):
+        if event.kind == "end" or event.step > step + 2:
+            never.wait()
+
     child = os.fork()
     if child == 0:
         try:
-            begin()
+            begin(wait)
         finally:
             os._exit(0)
     deadline = time.monotonic() + 60
@@ -96,7 +106,7 @@ def test_killed_at_random_steps_it_ends_with_the_same_weights_bit_for_bit(
         killed_at(
             step,
             tmp_path / "killed.unfinished",
-            lambda: train(accent, config, out, resume=True),
+            lambda wait: train(accent, config, out, resume=True, on_event=wait),
         )
         assert not out.exists()
     record = train(accent, config, out, resume=True)
@@ -119,7 +129,11 @@ def test_a_training_that_ran_out_of_patience_ends_at_the_same_step_after_a_kill(
     assert whole.stopped_by == "patience"
     out = tmp_path / "killed"
     step = random.randrange(1, whole.cost.steps)
-    killed_at(step, tmp_path / "killed.unfinished", lambda: train(accent, config, out))
+    killed_at(
+        step,
+        tmp_path / "killed.unfinished",
+        lambda wait: train(accent, config, out, on_event=wait),
+    )
     assert train(accent, config, out, resume=True).cost.steps == whole.cost.steps
     assert weights(out) == weights(tmp_path / "whole")
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from tpactl.formats.run import Event
 from tpactl.train.ranks import Ranks
 
-STEPS_TOGETHER = {"cpu": 1, "cuda": 10, "mps": 10}
-"""By kind of device: each reading costs a message."""
+STEPS_TOGETHER = 10
+"""Read at once from a device that computes beside the host: each reading costs a message."""
 
 Figures = tuple[Event, float, float]
 """What a step's event still lacks is its loss and its gradient norm."""
@@ -25,12 +25,12 @@ class ComingFigures:
 
     Args:
         ranks: the processes that share each batch; losses are added up.
-        kind: of device, ``cpu``, ``cuda`` or ``mps``.
+        kind: of device, ``cpu``, ``cuda``, ...
     """
 
     def __init__(self, ranks: Ranks, kind: str) -> None:
         self._ranks = ranks
-        self._together = STEPS_TOGETHER[kind]
+        self._together = 1 if kind == "cpu" else STEPS_TOGETHER
         self._has_events = kind == "cuda"
         self._waiting: list[tuple[Event, Tensor, Tensor]] = []
         self._copied: tuple[list[Event], Tensor, torch.cuda.Event | None] | None = None
