@@ -17,7 +17,6 @@ FAST = [
     "training.learning_rate=5e-3",
     "training.head_learning_rate=5e-3",
     "training.max_epochs=40",
-    "training.patience=100",
     "training.spec_augment=false",
     "training.speed_perturbation=false",
     "device=cpu",

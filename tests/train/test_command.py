@@ -111,7 +111,7 @@ def test_a_raw_folder_is_prepared_beside_the_run_and_brought_up_to_date(
     [
         (["--set", "training.sed=1"], 2, "unknown key training.sed; the closest is training.seed"),
         (["--max-steps", "0"], 2, "training.max_steps: expected `int` >= 1"),
-        (["--set", "training.patience=abc"], 2, "training.patience: expected `int`, got `str`, gi"),
+        (["--set", "training.patience=abc"], 2, "training.patience: expected `int | null`, got"),
         (["--force", "--resume"], 2, "--force throws an unfinished training away, --resume goes"),
         (["--device", "tpu"], 2, "no such device: 'tpu'"),
         (["--device", "cuda:77"], 6, "device cuda:77 is not on this machine"),

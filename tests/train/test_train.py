@@ -135,6 +135,13 @@ def test_patience_stops_early_and_the_best_step_is_kept(taught, accent, tmp_path
     assert (record.best_step, record.best_dev_wer) == (best["step"], best["dev_wer"])
 
 
+def test_a_training_that_gets_no_better_goes_on_to_its_end_by_default(taught, accent, tmp_path):
+    still = ("training.learning_rate=1e-12", "training.head_learning_rate=1e-12")
+    config = quick(taught, *still, "training.max_epochs=10", "training.evaluations=10")
+    record = train(accent, config, tmp_path / "run")
+    assert (record.stopped_by, record.cost.epochs, record.best_step) == ("epochs", 10, 0)
+
+
 def test_the_resolved_run_file_gives_the_same_weights_bit_for_bit(taught, accent, tmp_path):
     config = quick(taught, "training.max_epochs=3", "training.spec_augment=true",
                    "training.speed_perturbation=true", "adapter.dropout=0.1",

@@ -39,7 +39,7 @@ class TrainingSettings(Record, kw_only=True):
     """How the trained parameters are fitted; the keys under ``training.`` of a run file.
 
     ``None`` means: chosen from the method, the hours of data and the size of the base
-    (``train.defaults``), except for the three limits, where it means no limit.
+    (``train.defaults``), except for the limits, where it means no limit.
     """
 
     learning_rate: Positive | None = None
@@ -68,8 +68,9 @@ class TrainingSettings(Record, kw_only=True):
     result, bit for bit, in less memory and more time."""
     evaluations: Count | None = None
     """How often dev WER is measured in all."""
-    patience: Count = 5
-    """Stops after so many measurements of dev WER without a better one."""
+    patience: Count | None = None
+    """Stops after so many measurements of dev WER without a better one. No limit without it: the
+    rate falls to the last step, and most of what a training wins late comes there."""
     gradient_clip: Positive = 1.0
     spec_augment: bool | None = None
     """Hide random bands and stretches of the features, lightly, in each training step."""

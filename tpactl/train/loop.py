@@ -204,7 +204,8 @@ class Loop:
 
     def _reason_to_stop(self, standing: Standing) -> str:
         """Return why the training is over, nothing while it is not."""
-        if standing.step and standing.best.since >= self.settings.patience:
+        patience = self.settings.patience
+        if patience is not None and standing.step and standing.best.since >= patience:
             return "patience"
         if standing.progress < 1:
             return ""

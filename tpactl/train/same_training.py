@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,7 +60,7 @@ def refuse_another(saved: Checkpoint, now: Identity) -> None:
         )
     was, now_is = saved.augment_digests, now.augment_digests
     faults += [
-        f"augment.{name}: {was.get(name)} when it began, {now_is.get(name)} now"
+        f"augment.{name}: {was.get(name, 'none')} when it began, {now_is.get(name, 'none')} now"
         for name in sorted(was.keys() | now_is.keys())
         if was.get(name) != now_is.get(name)
     ]
@@ -72,9 +73,12 @@ def refuse_another(saved: Checkpoint, now: Identity) -> None:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each key whose value is another one now, by the order of the keys."""
+    """Return a sentence for each key whose value is another one now, by the order of the keys.
+
+    Values stand as a run file has them.
+    """
     return [
-        f"{key}: {old.get(key)!r} when it began, {new.get(key)!r} now"
+        f"{key}: {json.dumps(old.get(key))} when it began, {json.dumps(new.get(key))} now"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
