@@ -4,7 +4,7 @@
 #   TPACTL_SPEECH_DIR=/data/speech examples/departments.sh OUT [DEPARTMENT ...]
 #
 # Reads TPACTL_SPEECH_DIR/departments/DEPARTMENT/{train,dev}; writes OUT/DEPARTMENT/{data,head,tpa,full,
-# report}. The folder's own dev is the held-out test; training stops early on speakers taken from train.
+# report}. The folder's own dev is the held-out test; speakers taken from train choose the best step.
 # What OUT holds already is kept, so an interrupted call goes on where it stopped. TRAIN_FLAGS is
 # given to every training (such as "--device cuda"); JOBS trainings run side by side.
 set -euo pipefail

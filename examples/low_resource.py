@@ -5,8 +5,8 @@
 
 DATA is a prepared data set whose test split is the held-out test (`tpactl prepare FOLDER
 --test-from dev`). Each training is one of `tpactl train`'s own; the smaller sizes are whole
-speakers, drawn by the seed. Training stops early, and learning rates are compared, on the dev
-split; the test split is looked at for the table alone. Finished trainings are lines of
+speakers, drawn by the seed. The best step is chosen, and learning rates are compared, on the
+dev split; the test split is looked at for the table alone. Finished trainings are lines of
 OUT/study.jsonl, and a second call goes on where the first ended. On one GPU the trainings share it
 (start NVIDIA's MPS first).
 """
