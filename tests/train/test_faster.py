@@ -20,10 +20,18 @@ from tpactl.adapters.fast import FastPath
 from tpactl.bases.base import Features
 from tpactl.bases.load import load_base
 from tpactl.errors import UsageError
+from tpactl.formats.dataset import DataSet
 from tpactl.train.ahead import Ahead
+from tpactl.train.batch_shapes import MULTIPLE, BatchShapes
 from tpactl.train.compiled import Compiled
+from tpactl.train.defaults import resolve
 from tpactl.train.faster import round_frozen
+from tpactl.train.hearing import Hearing
+from tpactl.train.ranks import Ranks
+from tpactl.train.reading import read_data
+from tpactl.train.schedule import plan_steps
 from tpactl.train.shapes import plan_shapes
+from tpactl.train.surroundings import look_around
 from tpactl.train.train import train
 
 
@@ -61,6 +69,23 @@ def test_few_batches_need_few_shapes():
     alike = [(3, 80), (3, 88)]
     assert [(s.rows, s.frames) for s in plan_shapes(alike, 8, 5)] == [(3, 88)]
     assert len(plan_shapes(alike * 100, 8, 5)) == 2
+
+
+def test_every_batch_as_its_epoch_hears_it_fits_a_planned_shape(taught, accent):
+    base, data = load_base(str(taught)), DataSet(accent)
+    config = quick(taught, "training.speed_perturbation=true", "training.batch_s=10")
+    config = resolve(config, hours=0.1, base_parameters=base.num_parameters)
+    hearing = Hearing(config, look_around(config.augment))
+    heard = read_data(base, data, 0, None).train.augmented(hearing)
+    course, _ = plan_steps(heard.durations, config.training)
+    batches = BatchShapes(base, heard, config, None, Ranks(0, 1, "cpu"))
+    shapes = batches.shapes(course)
+    assert len({len(batch) for _, batch in course}) > 1
+    assert len({speed for epoch in range(3) for speed in heard.speeds(epoch)}) == 3
+    assert {batches.frames_out(shape.frames) % MULTIPLE for shape in shapes} == {0}
+    for epoch, batch in course:
+        inputs = base.collate(heard.heard(batch, epoch)).inputs
+        assert any(shape.holds(*inputs.shape[:2]) for shape in shapes)
 
 
 def test_what_is_read_ahead_is_what_would_be_read_later():

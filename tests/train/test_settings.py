@@ -98,7 +98,10 @@ def test_all_unknown_keys_of_file_and_command_line_are_gathered(tmp_path):
         ("training.batch_s=-1", "training.batch_s: expected `float` > 0.0"),
         ("training.patience=0", "training.patience: expected `int` >= 1"),
         ("training.max_steps=many", "training.max_steps: expected `int | null`, got `str`"),
-        ("training.patience=abc", "training.patience: expected `int | null`, got `str`, given 'abc'"),
+        (
+            "training.patience=abc",
+            "training.patience: expected `int | null`, got `str`, given 'abc'",
+        ),
         ("training.patience=-3", "training.patience: expected `int` >= 1, given -3"),
         (
             "augment.noise_snr_db=[x, 3]",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from tpactl.bases.base import Base
 from tpactl.bases.fast import kernels
 from tpactl.errors import UsageError
 from tpactl.formats.run import RunConfig
-from tpactl.train.augment import draw_speeds
+from tpactl.train.batch_shapes import BatchShapes
 from tpactl.train.batches import Course
 from tpactl.train.compiled import Compiled
 from tpactl.train.engine import Eager, Engine
@@ -24,14 +22,7 @@ from tpactl.train.examples import Split
 from tpactl.train.graphs import Graphed
 from tpactl.train.prefix_cache import CachedPrefix
 from tpactl.train.ranks import Ranks
-from tpactl.train.shapes import Shape, plan_shapes
 from tpactl.train.trained import Trained
-
-MOST_SHAPES = 32
-"""Captured; more of them save padding and cost captures."""
-
-MULTIPLE = 8
-"""Frames after subsampling are rounded up to it; attention over others runs slower kernels."""
 
 SPARE_FRAMES = 64
 """After subsampling, beyond what durations promise: features may be a little longer."""
@@ -110,8 +101,8 @@ def choose(
         )
     if not (is_rewritten or captured or compiled):
         return plain
-    lanes = _Lanes(base, train, config, cached, ranks)
-    shapes = lanes.shapes(course)
+    batches = BatchShapes(base, train, config, cached, ranks)
+    shapes = batches.shapes(course)
     parameters = [*trained.body(), *trained.head()]
     forward = plain.forward
     said = []
@@ -120,7 +111,7 @@ def choose(
         dtype = torch.bfloat16 if config.precision == "bf16" else base.dtype
         if may_round and dtype == torch.bfloat16:
             round_frozen(base.model)
-        longest = max(lanes.frames_out(shape.frames) for shape in shapes) + SPARE_FRAMES
+        longest = max(batches.frames_out(shape.frames) for shape in shapes) + SPARE_FRAMES
         # Rounded or not, the base's weights are now those of the rewritten blocks.
         path = fast.FastPath(base, trained.adapter, longest, dtype, lend=may_round)
         said.append("rewritten blocks")
@@ -141,7 +132,7 @@ def choose(
         note(f"the kernels of the rewritten blocks cannot run, and steps are slower: {reason}")
     if not captured:
         return eager
-    return Graphed(eager, parameters, shapes, lanes.tail, lanes.dtype, note)
+    return Graphed(eager, parameters, shapes, batches.tail, batches.dtype, note)
 
 
 def round_frozen(model: nn.Module) -> None:
@@ -166,70 +157,6 @@ def _why_no_graphs(base: Base, config: RunConfig) -> str:
     if config.training.dropout and getattr(whole, "encoder_config", whole).layerdrop:
         return "the base drops whole layers at random"
     return ""
-
-
-class _Lanes:
-    """How long the batches of a training are, as the model is given them."""
-
-    def __init__(
-        self,
-        base: Base,
-        train: Split,
-        config: RunConfig,
-        cached: CachedPrefix | None,
-        ranks: Ranks,
-    ) -> None:
-        self._base = base
-        self._train = train
-        self._settings = config.training
-        self._cached = cached
-        self._parts = ranks.count * config.training.accumulate
-        example = train.features([0])[0]
-        self._per_second = len(example) / train.durations[0]
-        self.tail = (base.d_model,) if cached is not None else tuple(example.shape[1:])
-        self.dtype = example.dtype if cached is None else torch.bfloat16
-
-    def shapes(self, course: Course) -> list[Shape]:
-        """Return the shapes that hold the batches of ``course``."""
-        return plan_shapes(self._batches(course), MOST_SHAPES)
-
-    def frames_out(self, frames: int) -> int:
-        """Return the frames after subsampling of ``frames`` given to the model."""
-        if self._cached is not None:
-            return frames
-        return int(self._base.output_lengths(torch.tensor([frames]))[0])
-
-    def _batches(self, course: Course) -> Iterator[tuple[int, int]]:
-        durations = self._train.durations
-        rounded = cache(self._rounded)
-        speeds: list[float] = []
-        drawn_for = -1
-        for step in range(len(course)):
-            epoch, batch = course[step]
-            if self._cached is not None:
-                frames = max(self._cached.cache.num_frames(batch, epoch))
-            else:
-                if self._settings.speed_perturbation and epoch != drawn_for:
-                    speeds = draw_speeds(len(durations), seed=self._settings.seed, epoch=epoch)
-                    drawn_for = epoch
-                longest = max(durations[i] / (speeds[i] if speeds else 1.0) for i in batch)
-                # Feature extractors pad at the ends; a batch that is longer after all is
-                # computed op by op.
-                frames = math.ceil(longest * self._per_second * 1.002) + 2
-            yield math.ceil(len(batch) / self._parts), rounded(frames)
-
-    def _rounded(self, frames: int) -> int:
-        """Return the most frames that are the next multiple after subsampling."""
-        out = math.ceil(self.frames_out(frames) / MULTIPLE) * MULTIPLE
-        if self._cached is not None:
-            return out
-        low, high = frames, frames
-        while self.frames_out(high) <= out:
-            high += high
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.frames_out(middle) <= out else (low, middle)
-        return low
 
 
 def _same(lengths: Tensor) -> Tensor:
