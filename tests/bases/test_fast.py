@@ -7,13 +7,12 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from models import tiny_base
 
 from tpactl.adapters.attach import activate, attach
 from tpactl.bases.fast import attention
 from tpactl.bases.fast.attention import Positions, attend, shift
-from tpactl.bases.fast.depthwise import by_library
+from tpactl.bases.fast.depthwise import Mix, as_image, by_library
 from tpactl.bases.fast.feed_forward import Bottleneck
 from tpactl.bases.fast.parakeet import FastParakeetBlock
 from tpactl.bases.load import load_base
@@ -96,14 +95,15 @@ def test_padding_reaches_no_valid_frame(folder):
     torch.testing.assert_close(padded[:, :17], alone, atol=1e-6, rtol=0)
 
 
-def test_the_depthwise_convolution_is_that_of_one_dimension():
+@pytest.mark.parametrize("found_by", [as_image, Mix.apply], ids=["as an image", "by taps"])
+def test_the_depthwise_convolution_is_the_librarys(found_by):
     gated, grad = torch.randn(2, 2, 9, 16)
     gated.requires_grad_(True)
     weight, bias = torch.randn(16, 9), torch.randn(16)
-    expected = F.conv1d(gated.transpose(1, 2), weight[:, None], bias, padding=4, groups=16)
-    (expected_grad,) = torch.autograd.grad(expected.transpose(1, 2), gated, grad)
-    found = by_library(gated, weight, bias)
-    torch.testing.assert_close(found, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
+    expected = by_library(gated, weight, bias)
+    (expected_grad,) = torch.autograd.grad(expected, gated, grad)
+    found = found_by(gated, weight, bias)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     (found_grad,) = torch.autograd.grad(found, gated, grad)
     torch.testing.assert_close(found_grad, expected_grad, atol=1e-5, rtol=1e-5)
 

@@ -2,10 +2,13 @@
 
 On a CUDA device the libraries' depthwise kernels are slow: there gate and mask are one Triton
 kernel, convolution and activation another, and in the backward pass all but the activation a third.
+On a CPU the convolution is that of an image on x86, and a sum of shifted products elsewhere.
 """
 
 from __future__ import annotations
 
+import platform
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,19 +37,71 @@ def convolve(values: Tensor, valid: Tensor, weight: Tensor, shift: Tensor) -> Te
         out: Tensor = _GatedConvolution.apply(values, valid, weight, shift)
         return out
     gated = F.glu(values, -1).masked_fill_(~valid[..., None], 0)
-    return F.silu(by_library(gated, weight, shift))
+    if values.device.type != "cpu":
+        mixed = by_library(gated, weight, shift)
+    elif _has_image_kernels():
+        mixed = as_image(gated, weight, shift)
+    else:
+        mixed = Mix.apply(gated, weight, shift)
+    return F.silu(mixed)
 
 
 def by_library(gated: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
-    """Return the depthwise convolution of (batch, frames, channels).
+    """Return the depthwise convolution of (batch, frames, channels)."""
+    return F.conv1d(
+        gated.transpose(1, 2),
+        weight[:, None],
+        shift,
+        padding=weight.shape[1] // 2,
+        groups=len(weight),
+    ).transpose(1, 2)
 
-    Channels lie beside each other, as in an image of the layout channels-last. In one dimension
-    the library knows no such layout, and on a CPU takes eight to sixteen times as long.
+
+def as_image(gated: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+    """Return the same by the library's convolution in two dimensions.
+
+    Channels that lie beside each other are a layout of images, channels-last, for which oneDNN has
+    kernels on x86; of one dimension it takes eight to sixteen times as long.
     """
     image = gated.transpose(1, 2).unsqueeze(2)
     padding = (0, weight.shape[1] // 2)
     mixed = F.conv2d(image, weight[:, None, None], shift, padding=padding, groups=len(weight))
     return mixed.squeeze(2).transpose(1, 2)
+
+
+@cache
+def _has_image_kernels() -> bool:
+    return platform.machine() in {"x86_64", "AMD64"} and torch.backends.mkldnn.is_available()
+
+
+class Mix(torch.autograd.Function):
+    """The same as a sum of shifted products, tap by tap, for CPUs where the library is slow.
+
+    Its gradient is for ``gated`` alone, and no tensor is made for each tap.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gated: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+        """Return (batch, frames, channels)."""
+        ctx.save_for_backward(weight)
+        return _add_taps(shift.expand_as(gated).clone(), gated, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient of ``gated``: the same convolution, its taps turned round."""
+        (grad,) = gradients
+        (weight,) = ctx.saved_tensors
+        return _add_taps(None, grad, weight.flip(1)), None, None
+
+
+def _add_taps(total: Tensor | None, values: Tensor, weight: Tensor) -> Tensor:
+    frames, taps = values.shape[1], weight.shape[1]
+    padded = F.pad(values, (0, 0, taps // 2, taps // 2))
+    for tap, factor in enumerate(weight.t().contiguous()):
+        shifted = padded[:, tap : tap + frames]
+        total = shifted * factor if total is None else total.addcmul_(shifted, factor)
+    assert total is not None
+    return total
 
 
 class _GatedConvolution(torch.autograd.Function):
