@@ -12,7 +12,7 @@ from tpactl.formats.augment import AugmentSettings
 from tpactl.formats.run import RunConfig, TrainingSettings
 from tpactl.train.defaults import AMOUNTS, explain, resolve
 
-LIMITS = {"max_steps", "max_minutes"}
+LIMITS = {"max_steps", "max_minutes", "patience"}
 CACHE = {"cached_copies", "cache_dir"}
 """Asked for, never chosen."""
 SOURCES = ("noise", "rir", "telephone")
