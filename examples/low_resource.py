@@ -249,7 +249,6 @@ class Study:
 def work(study: Study, queue: Any, gpu: int) -> None:
     """Take jobs from ``queue`` until it is empty or the time is up."""
     os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
-    torch.set_num_threads(1)
     base: Base | None = None
     while time.time() < study.until:
         job = queue.get()

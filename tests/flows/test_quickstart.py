@@ -175,7 +175,7 @@ def test_a_training_that_is_done_is_kept_when_the_other_is_stopped(first, plan, 
             if step.name == "train tpa":
                 raise KeyboardInterrupt
 
-    settings = TrainingSettings(max_epochs=1e6, max_steps=20_000, patience=1_000_000)
+    settings = TrainingSettings(max_epochs=1e6, max_steps=20_000)
     endless = RunConfig(method="full", training=settings)
     changed = Plan(department=plan.department, base=plan.base, adapter=plan.adapter, full=endless)
     with pytest.MonkeyPatch.context() as patch:

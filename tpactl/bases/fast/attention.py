@@ -51,35 +51,16 @@ def attend(qkv: Tensor, valid: Tensor, positions: Positions) -> Tensor:
         positions: of as many frames.
     """
     batch, frames = qkv.shape[:2]
-    is_short = frames <= LONGEST_HELD
-    if is_short and kernels.can_run(qkv.device):
-        by_kernels: Tensor = _Attention.apply(qkv, valid, positions)
-        return by_kernels
-    if is_short and qkv.device.type == "cpu":
-        written_out: Tensor = _AttentionOnCPU.apply(qkv, valid, positions)
-        return written_out
-    near, distances, k, v = parts(qkv, positions)
-    bias = shift(distances).masked_fill(~valid[:, None, None], torch.finfo(near.dtype).min)
+    is_computed_here = qkv.device.type == "cpu" or kernels.can_run(qkv.device)
+    if frames <= LONGEST_HELD and is_computed_here:
+        # The library's attention also holds the weights, and looks for rows without any.
+        held: Tensor = _Attention.apply(qkv, valid, positions)
+        return held
+    near, far, k, v = _parts(qkv, positions)
+    bias = shift(_by_distance(far, positions.relative))
+    bias = bias.masked_fill(~valid[:, None, None], torch.finfo(near.dtype).min)
     out = F.scaled_dot_product_attention(near, k, v, attn_mask=bias, scale=1.0)
     return out.transpose(1, 2).reshape(batch, frames, -1)
-
-
-def parts(qkv: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return queries for content, scores by distance, keys and values.
-
-    Args:
-        qkv: see ``attend``.
-        positions: see ``attend``.
-
-    Returns:
-        (batch, heads, frames, head_dim), (heads, batch, frames, 2 frames), and two like the first.
-    """
-    batch, frames, _, heads, head_dim = qkv.shape
-    q, k, v = qkv.permute(2, 0, 3, 1, 4)
-    # All utterances read the same positions, so that they are rows of one product a head.
-    far = ((q + positions.bias_v) * positions.scale).transpose(0, 1).reshape(heads, -1, head_dim)
-    distances = (far @ positions.relative).view(heads, batch, frames, -1)
-    return (q + positions.bias_u) * positions.scale, distances, k, v
 
 
 def weights(scores: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
@@ -90,6 +71,8 @@ def weights(scores: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
         distances: (heads, batch, frames, 2 frames), by distance.
         valid: see ``attend``.
     """
+    if kernels.can_run(scores.device):
+        return _weights_by_kernel(scores, distances, valid)
     total = scores.float() + shift(distances).float()
     total.masked_fill_(~valid[:, None, None], torch.finfo(total.dtype).min)
     return torch.softmax(total, -1).to(scores.dtype)
@@ -108,19 +91,17 @@ def shift(distances: Tensor) -> Tensor:
 
 
 class _Attention(torch.autograd.Function):
-    """``attend`` by kernels; frozen biases and positions get no gradient."""
+    """``attend`` with all weights held; frozen biases and positions get no gradient."""
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, valid: Tensor, positions: Positions) -> Tensor:
         near, far, k, v = split(qkv, positions)
-        heads, batch, frames, head_dim = far.shape
-        distances = far.view(heads, -1, head_dim) @ positions.relative
-        found = weights_by_kernel(
-            near @ k.transpose(-1, -2), distances.view(heads, batch, frames, -1), valid
-        )
+        k, v = k.contiguous(), v.contiguous()
+        distances = _by_distance(far, positions.relative)
+        found = weights(near @ k.transpose(-1, -2), distances, valid)
         ctx.save_for_backward(near, k, v, found, positions.relative)
         ctx.scale = positions.scale
-        return turned(found @ v, to_heads=False).view(batch, frames, -1)
+        return turned(found @ v, to_heads=False).view(*qkv.shape[:2], -1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -139,39 +120,18 @@ class _Attention(torch.autograd.Function):
         return of_qkv, None, None
 
 
-class _AttentionOnCPU(torch.autograd.Function):
-    """``attend`` by plain operations; frozen biases and positions get no gradient.
+def _by_distance(far: Tensor, relative: Tensor) -> Tensor:
+    """Return the scores by distance, (heads, batch, frames, 2 frames)."""
+    heads, batch, frames, head_dim = far.shape
+    # All utterances read the same positions, so that they are rows of one product a head.
+    return (far.reshape(heads, -1, head_dim) @ relative).view(heads, batch, frames, -1)
 
-    The library's own attention also holds the weights, and looks for rows without any.
-    """
 
-    @staticmethod
-    def forward(ctx: Any, qkv: Tensor, valid: Tensor, positions: Positions) -> Tensor:
-        near, distances, k, v = parts(qkv, positions)
-        k, v = k.contiguous(), v.contiguous()
-        found = weights(near @ k.transpose(-1, -2), distances, valid)
-        ctx.save_for_backward(near, k, v, found, positions.relative)
-        ctx.scale = positions.scale
-        return (found @ v).transpose(1, 2).reshape(*qkv.shape[:2], -1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        near, k, v, found, relative = ctx.saved_tensors
-        batch, heads, frames, head_dim = near.shape
-        grad = gradients[0].view(batch, frames, heads, head_dim).transpose(1, 2).contiguous()
-        of_scores = torch.ops.aten._softmax_backward_data(
-            grad @ v.transpose(-1, -2), found, -1, found.dtype
-        )
-        of_distances = of_scores.new_zeros(heads, batch, frames, 2 * frames)
-        shift(of_distances).copy_(of_scores)
-        of_far = of_distances.view(heads, -1, 2 * frames) @ relative.transpose(-1, -2)
-        of_far = of_far.view(heads, batch, frames, head_dim).transpose(0, 1)
-        out = near.new_empty(batch, frames, 3, heads, head_dim)
-        of_q, of_k, of_v = out.permute(2, 0, 3, 1, 4)
-        torch.add((of_scores @ k).mul_(ctx.scale), of_far.mul_(ctx.scale), out=of_q)
-        of_k.copy_(of_scores.transpose(-1, -2) @ near)
-        of_v.copy_(found.transpose(-1, -2) @ grad)
-        return out, None, None
+def _parts(qkv: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what ``split`` does, by views where it can be."""
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    far = ((q + positions.bias_v) * positions.scale).transpose(0, 1)
+    return (q + positions.bias_u) * positions.scale, far, k, v
 
 
 def split(qkv: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -181,6 +141,8 @@ def split(qkv: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Te
         qkv: see ``attend``.
         positions: see ``attend``.
     """
+    if not kernels.can_run(qkv.device):
+        return _parts(qkv, positions)
     from tpactl.bases.fast import attention_kernel  # it imports Triton
 
     qkv = qkv.contiguous()
@@ -208,10 +170,16 @@ def split(qkv: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Te
 
 def joined(near: Tensor, far: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Return the gradient of ``qkv`` by those of what ``split`` returned."""
-    from tpactl.bases.fast import attention_kernel
-
     batch, heads, frames, head_dim = near.shape
     out = near.new_empty(batch, frames, 3, heads, head_dim)
+    if not kernels.can_run(near.device):
+        of_q, of_k, of_v = out.permute(2, 0, 3, 1, 4)
+        torch.add(near * scale, far.transpose(0, 1) * scale, out=of_q)
+        of_k.copy_(k)
+        of_v.copy_(v)
+        return out
+    from tpactl.bases.fast import attention_kernel
+
     parts = (part.contiguous() for part in (near, far, k, v))
     attention_kernel.join[_tiles(batch * frames), 3 * heads](
         *parts, out, scale, batch, frames, heads, head_dim, TOKENS, kernels.block(head_dim)
@@ -221,6 +189,8 @@ def joined(near: Tensor, far: Tensor, k: Tensor, v: Tensor, scale: float) -> Ten
 
 def turned(source: Tensor, *, to_heads: bool) -> Tensor:
     """Return (batch, frames, heads, head_dim) as (batch, heads, frames, head_dim), or back."""
+    if not kernels.can_run(source.device):
+        return source.transpose(1, 2).contiguous()
     from tpactl.bases.fast import attention_kernel
 
     source = source.contiguous()
@@ -233,8 +203,7 @@ def turned(source: Tensor, *, to_heads: bool) -> Tensor:
     return out
 
 
-def weights_by_kernel(scores: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
-    """Return what ``weights`` does."""
+def _weights_by_kernel(scores: Tensor, distances: Tensor, valid: Tensor) -> Tensor:
     from tpactl.bases.fast import attention_kernel
 
     batch, heads, frames, _ = scores.shape
@@ -253,9 +222,14 @@ def score_gradients(grad: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
         grad: of the weights, (batch, heads, frames, frames).
         found: the weights.
     """
+    batch, heads, frames, _ = grad.shape
+    if not kernels.can_run(grad.device):
+        of_scores = torch.ops.aten._softmax_backward_data(grad, found, -1, found.dtype)
+        of_distances = grad.new_zeros(heads, batch, frames, 2 * frames)
+        shift(of_distances).copy_(of_scores)
+        return of_scores, of_distances
     from tpactl.bases.fast import attention_kernel
 
-    batch, heads, frames, _ = grad.shape
     grad = grad.contiguous()
     of_scores = torch.empty_like(grad)
     of_distances = grad.new_empty(heads, batch, frames, 2 * frames)
